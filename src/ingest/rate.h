@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Token bucket in one atomic number (the generic cell rate algorithm): *due_ns is when the bucket will be full again. Holds one
+// second's worth, refills steadily; shared by all workers without a lock.
+
+#include <stdint.h>
+
+// Takes `cost` units at `per_s` a second. 0, or the nanoseconds until it would pass (nothing taken).
+int64_t rate_take(int64_t *due_ns, int64_t now_ns, int64_t per_s, int64_t cost);
+// Takes even when that leaves the bucket in debt: for a cost that is known only afterwards (events of a batch).
+void rate_charge(int64_t *due_ns, int64_t now_ns, int64_t per_s, int64_t cost);
+// 0, or the nanoseconds until the bucket is out of debt. Takes nothing.
+int64_t rate_wait(const int64_t *due_ns, int64_t now_ns, int64_t per_s);
