@@ -2,9 +2,12 @@
 #pragma once
 
 // What a handler sees of an HTTP request, the same for every version of the protocol. A request lives on the loop of its
-// connection; all calls there. Order of calls: on_headers, on_body any number of times, on_complete; on_abort instead of
-// what would still come when the client goes away, breaks the protocol or is too slow. After http_respond nothing more is
-// called but on_abort never; the request is released by the HTTP layer.
+// connection; all calls there.
+//
+// Order of calls: on_headers, on_body any number of times, on_complete. http_respond ends it at any point, from inside a
+// call or later from the loop: nothing is called for that request afterwards, and its pointer is dead once the handler
+// returns. When the client goes away, breaks the protocol or is too slow before there is an answer, on_abort comes instead of
+// what is missing. http_respond never calls a handler, so a caller need not expect to be entered again.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,40 +25,53 @@ struct http_handler;
 
 struct http_request {
     struct loop *loop;
-    enum http_method method;
-    struct text path;          // of the target, without the query; of an absolute-form target its path. Until http_respond
-    struct text query;
-    struct text content_type;  // header values: trimmed, "" when absent; valid during on_headers only
-    struct text authorization;
-    struct text sensor_id;     // X-Spip-ID
-    struct text content_encoding;
-    uint64_t content_length;   // HTTP_LENGTH_UNKNOWN: chunked
-    unsigned repeated;         // bits of enum http_repeated: that header came more than once
+    const struct http_handler
+        *handler;       // whom the calls go to, and with which ctx: the server's at first. Whoever has them
+    void *handler_ctx;  // may hand the request on inside on_headers (http/router.h)
+    void *handler_data; // the handler's own, NULL at first
     const struct address *peer;
-    int64_t began_ns;          // monotonic: when the first byte of it arrived
-    void *handler_data;        // the handler's own, NULL at first
+    int64_t began_ns; // monotonic: when the first byte of it arrived
+    enum http_method method;
+    uint64_t content_length; // HTTP_LENGTH_UNKNOWN: chunked; 0 without a body
+    unsigned repeated; // bits of enum http_repeated: that header came more than once; the first value stands below
+
+    // Valid during on_headers only. Header values are trimmed, "" when absent.
+    struct text path;  // of the target as sent, nothing decoded, without the query; of an absolute-form target its path
+    struct text query; // after the '?', "" when there is none
+    struct text content_type;
+    struct text authorization;
+    struct text sensor_id; // X-Spip-ID
+    struct text content_encoding;
 };
 
-enum http_repeated { HTTP_REPEATED_CONTENT_TYPE = 1, HTTP_REPEATED_AUTHORIZATION = 2, HTTP_REPEATED_SENSOR_ID = 4 };
+enum http_repeated {
+    HTTP_REPEATED_CONTENT_TYPE = 1,
+    HTTP_REPEATED_AUTHORIZATION = 2,
+    HTTP_REPEATED_SENSOR_ID = 4,
+    HTTP_REPEATED_CONTENT_ENCODING = 8,
+};
 
 struct http_handler {
     // Headers are whole and lawful. The handler may answer here: the body is then never read into memory.
     void (*on_headers)(void *ctx, struct http_request *request);
-    // A piece of the body; valid during the call. May answer.
+    // A piece of the body, never empty; valid during the call. May answer.
     void (*on_body)(void *ctx, struct http_request *request, const char *data, size_t len);
     // The body is whole. The handler answers now or, from this loop, later.
     void (*on_complete)(void *ctx, struct http_request *request);
-    // The request is over without an answer (see enum http_abort); handler_data is to be released. Not called once answered.
+    // The request is over without an answer (reason: enum http_abort); handler_data is to be released. Not called once answered.
     void (*on_abort)(void *ctx, struct http_request *request, int reason);
 };
 
 enum http_abort { HTTP_ABORT_CLIENT_GONE, HTTP_ABORT_TIMEOUT, HTTP_ABORT_PROTOCOL, HTTP_ABORT_SHUTDOWN };
 
-// An answer. Content-Length, Date and Connection are the HTTP layer's; 204 has no body.
+// An answer. Content-Length, Date and Connection are the HTTP layer's. 204 has no body, an answer to HEAD none either.
 struct http_response {
     unsigned status;
     const char *content_type; // NULL: none
     const char *headers;      // further "Name: value\r\n" lines, or NULL
-    struct text body;         // copied
+    struct text body;         // copied, as the other texts are
 };
 void http_respond(struct http_request *request, const struct http_response *response);
+
+// The usual short answer: body {"error":"<word>"} as application/json; headers as above.
+void http_respond_word(struct http_request *request, unsigned status, const char *word, const char *headers);
