@@ -3,7 +3,8 @@
 
 // Structured log lines on standard error: one JSON object a line, or a line for the console. A line is written with
 // one write(2), so lines of several threads never mix; a log that can't be written is dropped, never waited for.
-// Any thread. Never hand it a token, a body or the value of a header.
+// Any thread. Never hand it a token, a body or the value of a header. A line is at most 4 KiB: one that is longer is cut at a
+// character and says "truncated"; "dropped" tells how many lines before it were lost.
 //
 //     LOG(LOG_INFO, "listening", LOG_STR("address", address), LOG_INT("workers", n));
 //     {"time":"2026-11-23T17:02:21.123456Z","level":"info","message":"listening","address":":8443","workers":2}

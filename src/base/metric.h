@@ -23,7 +23,7 @@ static inline void counter_bump(counter *c, uint64_t n)
 }
 
 #define HISTOGRAM_BUCKETS 12
-// Bucket i counts values <= bounds[i]; the last one counts the rest.
+// A value counts in one bucket only: the first whose bound is not below it, or the last one, which has no bound.
 struct histogram {
     counter buckets[HISTOGRAM_BUCKETS + 1];
     counter sum; // in the unit of the values
