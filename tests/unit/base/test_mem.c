@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// How a child ends that runs `body`: the number of the signal, or 0 when it returned.
+static int signal_of(void (*body)(void))
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        signal(SIGABRT, SIG_DFL);
+        close(STDERR_FILENO);
+        body();
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void break_invariant(void)
+{
+    INVARIANT(1 + 1 == 3);
+}
+
+static void keep_invariant(void)
+{
+    INVARIANT(1 + 1 == 2);
+}
+
+static void exhaust(void)
+{
+    setrlimit(RLIMIT_AS, &(struct rlimit){0, 0});
+    mem_alloc((size_t)1 << 40);
+}
+
+static void overflow_array(void)
+{
+    mem_array(SIZE_MAX / 2, 3);
+}
+
+static void nothing_is_still_an_object(void **state)
+{
+    (void)state;
+    void *ptr = mem_try_alloc(0);
+    assert_non_null(ptr);
+    ptr = mem_try_realloc(ptr, 0);
+    assert_non_null(ptr);
+    mem_free(ptr);
+    mem_free(mem_array(0, 8));
+    mem_free(NULL);
+}
+
+static void arrays_are_zeroed(void **state)
+{
+    (void)state;
+    int *numbers = mem_array(100, sizeof *numbers);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(numbers[i], 0);
+    mem_free(numbers);
+}
+
+static void strings_are_copied_up_to_the_zero(void **state)
+{
+    (void)state;
+    char *copy = mem_strndup("abc", 2);
+    assert_string_equal(copy, "ab");
+    mem_free(copy);
+    copy = mem_strndup("abc", 100);
+    assert_string_equal(copy, "abc");
+    mem_free(copy);
+    copy = mem_strdup("");
+    assert_string_equal(copy, "");
+    mem_free(copy);
+}
+
+static void wipe_overwrites(void **state)
+{
+    (void)state;
+    char secret[] = "secret";
+    mem_wipe(secret, sizeof secret);
+    assert_memory_equal(secret, "\0\0\0\0\0\0\0", sizeof secret);
+}
+
+static void broken_invariants_abort(void **state)
+{
+    (void)state;
+    assert_int_equal(signal_of(keep_invariant), 0);
+    assert_int_equal(signal_of(break_invariant), SIGABRT);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+static void exhaustion_aborts(void **state)
+{
+    (void)state;
+#ifdef SANITIZED
+    skip(); // the sanitizers' allocators end the process themselves, in their own way
+#endif
+    assert_int_equal(signal_of(exhaust), SIGABRT);
+    assert_int_equal(signal_of(overflow_array), SIGABRT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_still_an_object),        cmocka_unit_test(arrays_are_zeroed),
+        cmocka_unit_test(strings_are_copied_up_to_the_zero), cmocka_unit_test(wipe_overwrites),
+        cmocka_unit_test(broken_invariants_abort),           cmocka_unit_test(exhaustion_aborts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
