@@ -27,3 +27,15 @@ struct text text_trim(struct text text)
         text.len--;
     return text;
 }
+
+bool text_line(struct text *rest, struct text *line)
+{
+    if (rest->len == 0)
+        return false;
+    const char *newline = memchr(rest->at, '\n', rest->len);
+    size_t len = newline != NULL ? (size_t)(newline - rest->at) : rest->len;
+    size_t taken = newline != NULL ? len + 1 : len;
+    *line = (struct text){rest->at, len};
+    *rest = (struct text){rest->at + taken, rest->len - taken};
+    return true;
+}

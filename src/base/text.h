@@ -29,3 +29,6 @@ bool text_eq_nocase(struct text a, struct text b);
 
 // Without spaces and tabs at both ends (OWS of RFC 9110, 5.6.3).
 struct text text_trim(struct text text);
+
+// Takes the next line off *rest, without its '\n'. False when nothing is left.
+bool text_line(struct text *rest, struct text *line);
