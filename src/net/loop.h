@@ -41,7 +41,8 @@ enum { LOOP_READABLE = 1, LOOP_WRITABLE = 2 };
 struct loop_poll {
     void *handle;
     int events; // what is being waited for
-    void (*on_ready)(struct loop_poll *poll, int events); // an error or hang-up is reported as both
+    // What is ready of what is waited for; again and again while it stays so. An error or a hang-up is reported as all of it.
+    void (*on_ready)(struct loop_poll *poll, int events);
 };
 int loop_poll_open(struct loop *loop, struct loop_poll *poll, int fd, void (*on_ready)(struct loop_poll *, int));
 int loop_poll_set(struct loop_poll *poll, int events); // 0 waits for nothing; no system call when nothing changes

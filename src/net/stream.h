@@ -28,11 +28,13 @@ struct stream *stream_open(struct loop *loop, int fd, struct tls_server *tls, st
 // Bytes read (> 0), STREAM_EOF, STREAM_AGAIN, or another negative code: the connection is lost. The handshake runs inside the first
 // reads; -EPROTO is a failed one. stream_handshake_done tells where it stands.
 ssize_t stream_read(struct stream *stream, void *out, size_t len);
-// Bytes written (> 0), STREAM_AGAIN or a negative code; never SIGPIPE. TLS writes the parts as few records.
+// Bytes written (> 0), STREAM_AGAIN or a negative code; never SIGPIPE. TLS writes the parts as few records. What was not written
+// must be offered again as it was (more may follow it): TLS may have encrypted it already.
 ssize_t stream_writev(struct stream *stream, const struct iovec *parts, int count);
 void stream_wait(struct stream *stream, int events); // 0: nothing (back-pressure)
 bool stream_handshake_done(const struct stream *stream); // true at once for plain
 bool stream_is_tls(const struct stream *stream);
+const char *stream_reason(const struct stream *stream); // why TLS failed, in OpenSSL's words ("no shared cipher"), or NULL; static
 
 // Ends our side after what was written (shutdown(SHUT_WR), TLS close_notify first): for a lingering close, RFC 9112, 9.6.
 void stream_shutdown(struct stream *stream);
