@@ -77,7 +77,7 @@ int address_parse(const char *text, struct address *out, struct err *err)
         return parse_unix(text, out, err);
 
     char host[HOST_MAX];
-    const char *port;
+    const char *port = NULL;
     int rc = split(text, host, &port, err);
     if (rc == 0)
         rc = parse_port(text, port, err);

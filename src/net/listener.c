@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A listening socket. One turn of the loop accepts a bounded number of connections, so that a flood of new ones leaves time for
-// those that are open. Accepting never spins on an error that stays, such as a process without free descriptors: it pauses, and the
-// kernel's queue holds the clients meanwhile.
+// A listening socket. One turn of the loop accepts a bounded number of connections, so that a flood of new ones
+// leaves time for those that are open. Accepting never spins on an error that stays, such as a process without free
+// descriptors: it pauses, and the kernel's queue holds the clients meanwhile.
 
 #include "net/listener.h"
 

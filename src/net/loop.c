@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loop over libuv. A uv handle must stay in memory until its close callback, which comes a turn later; so each of the small
-// structs of loop.h points at a heap block that holds the uv handle, and the struct itself may go at once.
+// The loop over libuv. A uv handle must stay in memory until its close callback, which comes a turn later; so each of
+// the small structs of loop.h points at a heap block that holds the uv handle, and the struct itself may go at once.
 //
 // Two things are lazy, because every request would otherwise pay for them:
-// - A timer whose deadline moves later, or which is stopped, only stores a number. When the uv timer fires early it is armed
-//   again for the rest. A busy connection thus arms its uv timer once in some seconds, not once a request.
-// - A descriptor for which less is wanted than epoll watches stays as it is until an event comes that nobody wants. Only then
-//   does the watch shrink. Between two requests of a kept-alive connection nothing changes, so nothing is called.
+// - A timer whose deadline moves later, or which is stopped, only stores a number. When the uv timer fires early it
+//   is armed again for the rest. A busy connection thus arms its uv timer once in some seconds, not once a request.
+// - A descriptor for which less is wanted than epoll watches stays as it is until an event comes that nobody wants.
+//   Only then does the watch shrink. Between two requests of a kept-alive connection nothing changes, so nothing is
+//   called.
 
 #include "net/loop.h"
 
@@ -24,8 +25,9 @@
 struct loop {
     uv_loop_t uv;
     struct mailbox mailbox;
-    // Wakes the loop for mail and for loop_stop. Not uv_async_t: libuv before 1.45 looks at its "already pending" mark with no
-    // barrier, so on a weakly ordered machine the last of several wake-ups can be lost. The mailbox counts its wake-ups itself.
+    // Wakes the loop for mail and for loop_stop. Not uv_async_t: uv_async_send reads its "already pending" mark with no
+    // barrier, so on a weakly ordered machine the last of several wake-ups could be lost, and it would save nothing:
+    // the mailbox wakes only when it was empty.
     int wake_fd;
     struct loop_poll wake;
     bool running;

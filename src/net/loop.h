@@ -13,9 +13,9 @@
 struct loop;
 
 struct loop *loop_new(void);
-void loop_free(struct loop *loop);   // closes what is still open on it; after loop_run has returned
-void loop_run(struct loop *loop);    // until loop_stop
-void loop_stop(struct loop *loop);   // any thread
+void loop_free(struct loop *loop); // closes what is still open on it; after loop_run has returned
+void loop_run(struct loop *loop);  // until loop_stop
+void loop_stop(struct loop *loop); // any thread
 struct mailbox *loop_mailbox(struct loop *loop);
 int64_t loop_now_ns(struct loop *loop); // monotonic time at which this turn of the loop began: for deadlines
 
@@ -24,7 +24,8 @@ struct loop_timer {
     void *handle; // NULL until first armed
     void (*on_due)(struct loop_timer *timer);
 };
-void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t in_ms, void (*on_due)(struct loop_timer *timer));
+void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t in_ms,
+                      void (*on_due)(struct loop_timer *timer));
 void loop_timer_stop(struct loop_timer *timer);  // keeps the handle for the next start
 void loop_timer_close(struct loop_timer *timer); // the struct may be released right after
 
@@ -33,7 +34,8 @@ struct loop_signal {
     void *handle;
     void (*on_signal)(struct loop_signal *signal, int number);
 };
-int loop_signal_start(struct loop *loop, struct loop_signal *signal, int number, void (*on_signal)(struct loop_signal *, int));
+int loop_signal_start(struct loop *loop, struct loop_signal *signal, int number,
+                      void (*on_signal)(struct loop_signal *, int));
 void loop_signal_close(struct loop_signal *signal);
 
 // Readiness of a descriptor (uv_poll_t). The descriptor stays the caller's and is closed after loop_poll_close.
@@ -41,7 +43,8 @@ enum { LOOP_READABLE = 1, LOOP_WRITABLE = 2 };
 struct loop_poll {
     void *handle;
     int events; // what is being waited for
-    // What is ready of what is waited for; again and again while it stays so. An error or a hang-up is reported as all of it.
+    // What is ready of what is waited for; again and again while it stays so. An error or a hang-up is reported as
+    // all of it.
     void (*on_ready)(struct loop_poll *poll, int events);
 };
 int loop_poll_open(struct loop *loop, struct loop_poll *poll, int fd, void (*on_ready)(struct loop_poll *, int));

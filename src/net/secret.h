@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What touches secrets: a keyed digest to look tokens up by, and a comparison whose time depends on nothing. Any thread.
+// What touches secrets: a keyed digest to look tokens up by, and a comparison whose time depends on nothing. Any
+// thread.
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Non-blocking reads and writes on a connected socket; net's own, used by the plain stream and by TLS below its records.
+// Non-blocking reads and writes on a connected socket; net's own, used by the plain stream and by TLS below its
+// records.
 //
-// A read that came back short has emptied the socket. The next one says -EAGAIN without asking the system, until the loop reports
-// the socket readable again: polling is level-triggered, so whatever arrives in between is reported. That saves a
-// useless recv in each request.
+// A read that came back short has emptied the socket. The next one says -EAGAIN without asking the system, until the
+// loop reports the socket readable again: polling is level-triggered, so whatever arrives in between is reported.
+// That saves a useless recv in each request.
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,10 +2,12 @@
 //
 // One SSL_CTX for all connections: TLS 1.2 with forward secrecy and AEAD only, and TLS 1.3.
 //
-// - ALPN: "http/1.1". A client that offers only other protocols is refused with no_application_protocol, as RFC 7301, 3.2 demands: it
-//   would not speak HTTP/1.1, and a strict answer is what stops cross-protocol attacks (ALPACA). One without ALPN is served.
+// - ALPN: "http/1.1". A client that offers only other protocols is refused with no_application_protocol, as RFC 7301,
+//   3.2 demands: it would not speak HTTP/1.1, and a strict answer is what stops cross-protocol attacks (ALPACA). One
+//   without ALPN is served.
 // - Tickets carry the sessions (their key lives and dies with the tls_server), so there is no session cache to lock.
-// - Read-ahead takes many records from the socket at once; RELEASE_BUFFERS gives that buffer back while a connection is idle.
+// - Read-ahead takes many records from the socket at once; RELEASE_BUFFERS gives that buffer back while a connection
+//   is idle.
 
 #include "net/tls.h"
 
@@ -235,8 +237,8 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, 
 // False when this OpenSSL, or a policy of the system, does not know what is asked for.
 static bool context_setup(SSL_CTX *ctx)
 {
-    // AES-128 first where the hardware has AES: a third less work than AES-256, and no attack is known on either. A client that
-    // puts ChaCha20 first has no such hardware.
+    // AES-128 first where the hardware has AES: a third less work than AES-256, and no attack is known on either. A
+    // client that puts ChaCha20 first has no such hardware.
     static const char suites_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
     static const char suites_12[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
     static const unsigned char session_context[] = "loom";

@@ -7,7 +7,7 @@
 
 struct tls_server; // shared and frozen; any thread may open streams on it
 
-// Loads the certificate chain and key (PEM). Errors name the file and say what is wrong, in one line: not readable, no PEM,
-// the key is of another certificate, expired is a warning only. OpenSSL's error queue is left empty.
+// Loads the certificate chain and key (PEM). Errors name the file and say what is wrong, in one line: not readable,
+// no PEM, the key is of another certificate, expired is a warning only. OpenSSL's error queue is left empty.
 int tls_server_open(const char *cert_file, const char *key_file, struct tls_server **out, struct err *err);
 void tls_server_close(struct tls_server *server);

@@ -100,7 +100,8 @@ void tls_session_close(struct tls_session *session)
     session->ssl = NULL;
 }
 
-// What a call that did not succeed means: -EAGAIN, 0 for the peer's close_notify, or the code with which the connection ended.
+// What a call that did not succeed means: -EAGAIN, 0 for the peer's close_notify, or the code with which the
+// connection ended.
 static int session_result(struct tls_session *session, int rc, int *needs)
 {
     switch (SSL_get_error(session->ssl, rc)) {
@@ -171,8 +172,8 @@ ssize_t tls_session_read(struct tls_session *session, void *out, size_t len, int
     return rc;
 }
 
-// What the next record carries: the first part itself where it fills a record or stands alone, else the parts copied together, because
-// a record for each would cost its own header, tag and system call.
+// What the next record carries: the first part itself where it fills a record or stands alone, else the parts copied
+// together, because a record for each would cost its own header, tag and system call.
 static const char *gather(const struct iovec *parts, int count, size_t skip, char flat[RECORD_MAX], size_t *len)
 {
     *len = 0;

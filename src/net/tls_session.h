@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// One TLS connection below a stream; net's own. OpenSSL reads and writes through a BIO over struct socket, not through its socket
-// BIO: so a peer that has gone raises no SIGPIPE, and a socket that is known to be empty isn't asked again.
+// One TLS connection below a stream; net's own. OpenSSL reads and writes through a BIO over struct socket, not
+// through its socket BIO: so a peer that has gone raises no SIGPIPE, and a socket that is known to be empty isn't
+// asked again.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,8 +29,8 @@ struct tls_session {
 int tls_session_open(struct tls_session *session, struct tls_server *server, struct socket *socket);
 void tls_session_close(struct tls_session *session); // sends a close_notify when there still is a connection
 
-// As stream_read and stream_writev. With -EAGAIN, *needs tells what the socket must be for the call to go on: LOOP_READABLE or
-// LOOP_WRITABLE. After -EAGAIN a write must begin with the same bytes; more may follow them.
+// As stream_read and stream_writev. With -EAGAIN, *needs tells what the socket must be for the call to go on:
+// LOOP_READABLE or LOOP_WRITABLE. After -EAGAIN a write must begin with the same bytes; more may follow them.
 ssize_t tls_session_read(struct tls_session *session, void *out, size_t len, int *needs);
 ssize_t tls_session_writev(struct tls_session *session, const struct iovec *parts, int count, int *needs);
 
