@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From the body of a request to a batch: the path every event takes. One pass finds the events, each is looked up and
+// copied with what was found into the batch's lines.
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "ingest/worker.h"
+
+// Room for what a lookup adds to an event, so that the lines of a usual batch are reserved once.
+enum { ADDITIONS_GUESS = 320 };
+
+static int refuse(struct refusal *refusal, enum ingest_refusal why, const char *detail, int64_t event, int64_t offset)
+{
+    *refusal = (struct refusal){.why = why, .detail = detail, .event = event, .offset = offset};
+    return -EINVAL;
+}
+
+static int check_limits(const struct ingest_limits *limits, const struct json_events *events, struct refusal *refusal)
+{
+    if (events->count > limits->max_events_per_batch)
+        return refuse(refusal, INGEST_REFUSED_BATCH_SIZE, "more events than max_events_per_batch", -1, -1);
+
+    for (size_t i = 0; i < events->count; i++) {
+        const struct json_event *event = &events->at[i];
+        if (event->end - event->begin > limits->max_event_size_bytes)
+            return refuse(refusal, INGEST_REFUSED_EVENT_SIZE, "larger than max_event_size_bytes", (int64_t)i,
+                          event->begin);
+    }
+    return 0;
+}
+
+static int write_event(struct ingest_worker *worker, const char *body, const struct json_event *event,
+                       struct buf *lines)
+{
+    if (worker->cache == NULL)
+        return json_copy(body, event, lines);
+
+    struct json_place place;
+    enum json_pass pass = json_locate(body, event, &place);
+    if (pass != JSON_PASS_OK) {
+        counter_bump(&worker->stats.unchanged[pass], 1);
+        return json_copy(body, event, lines);
+    }
+
+    struct text additions;
+    if (enrich_lookup(worker->cache, place.ip, &additions) != ENRICH_HIT)
+        return json_copy(body, event, lines);
+    return json_splice(body, &place, additions, lines);
+}
+
+static int reserve(struct intake *intake, size_t count)
+{
+    struct batch *batch = &intake->batch;
+    if (count > intake->ends_cap) {
+        uint32_t *ends = mem_try_realloc(batch->ends, count * sizeof *ends);
+        if (ends == NULL)
+            return -ENOMEM;
+        batch->ends = ends;
+        intake->ends_cap = (uint32_t)count;
+    }
+    size_t additions = intake->worker->cache != NULL ? count * ADDITIONS_GUESS : count;
+    return buf_try_reserve(&batch->lines, intake->body.len + additions);
+}
+
+int ingest_build(struct intake *intake, struct refusal *refusal)
+{
+    struct ingest_worker *worker = intake->worker;
+    struct json_events *events = &worker->events;
+    struct batch *batch = &intake->batch;
+    struct json_error error;
+
+    int rc = json_scan(intake->body.data, intake->body.len, events, &error);
+    if (rc == -EINVAL)
+        return refuse(refusal, INGEST_REFUSED_INVALID, error.reason, error.index, (int64_t)error.offset);
+    if (rc == 0)
+        rc = check_limits(&worker->ingest->limits, events, refusal);
+    if (rc == -EINVAL)
+        return rc;
+    if (rc == 0)
+        rc = reserve(intake, events->count);
+
+    for (size_t i = 0; rc == 0 && i < events->count; i++) {
+        rc = write_event(worker, intake->body.data, &events->at[i], &batch->lines);
+        if (batch->lines.len > UINT32_MAX)
+            rc = -EFBIG;
+        batch->ends[i] = (uint32_t)batch->lines.len;
+    }
+    if (rc != 0) {
+        refuse(refusal, INGEST_REFUSED_MEMORY, NULL, -1, -1);
+        return rc;
+    }
+
+    batch->count = (uint32_t)events->count;
+    batch->arrived_real_ns = clock_real_ns();
+    intake_charge(intake, batch->lines.len);
+    return 0;
+}
