@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "cli/check.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "cli/prepare.h"
+#include "net/listener.h"
+
+static void print_lines(const char *prefix, const struct buf *lines)
+{
+    struct text rest = {lines->data, lines->len}, line;
+    while (text_line(&rest, &line))
+        fprintf(stderr, "%s%.*s\n", prefix, (int)line.len, line.at);
+}
+
+static void ignore_accept(void *ctx, int fd, const struct address *peer)
+{
+    (void)ctx, (void)fd, (void)peer; // never started
+}
+
+// Binds as a start would and lets go again. An address that is in use is most often Loom itself, checked while it runs.
+static int check_address(struct loop *loop, const char *key, const char *address)
+{
+    struct listener *listener = NULL;
+    struct err err = {0};
+
+    int rc = listener_open(loop, address, ignore_accept, NULL, &listener, &err);
+    if (rc == 0) {
+        char text[ADDRESS_TEXT_MAX];
+        printf("%s: %s can be bound\n", key, address_text(listener_address(listener), text));
+        listener_close(listener);
+        return 0;
+    }
+    if (rc == -EADDRINUSE) {
+        printf("%s: %s (fine when that is the Loom that runs here)\n", key, err.text);
+        return 0;
+    }
+    fprintf(stderr, "loom: %s: %s\n", key, err.text);
+    return rc;
+}
+
+static int check_addresses(const struct conf_server *server)
+{
+    struct loop *loop = loop_new();
+    int rc = check_address(loop, "server.listen_address", server->listen_address);
+    if (server->management_listen_address[0] != '\0') {
+        int management = check_address(loop, "server.management_listen_address", server->management_listen_address);
+        rc = rc != 0 ? rc : management;
+    }
+    loop_free(loop);
+    return rc;
+}
+
+static void print_database(const struct enricher *enricher, enum enrich_db db, const char *key)
+{
+    const struct enrich_db_info *info = enricher != NULL ? enricher_info(enricher, db) : NULL;
+    if (info == NULL) {
+        printf("%s: none\n", key);
+        return;
+    }
+    char built[32] = "unknown";
+    time_t epoch = (time_t)info->build_epoch;
+    struct tm tm;
+    if (gmtime_r(&epoch, &tm) != NULL)
+        strftime(built, sizeof built, "%Y-%m-%d", &tm);
+    printf("%s: %s, %s, IPv%u, built %s, %.1f MiB\n", key, info->path, info->type, info->ip_version, built,
+           (double)info->bytes / 1048576.0);
+}
+
+static void print_found(const char *config, const struct prepared *prepared)
+{
+    const struct conf *conf = &prepared->conf;
+
+    printf("configuration: %s\n", config);
+    if (prepared->auth != NULL)
+        printf("sensors: %zu\n", auth_count(prepared->auth));
+    if (!conf->server.tls)
+        printf("tls: off, tokens and events travel unprotected\n");
+    else if (prepared->tls != NULL)
+        printf("tls: %s and %s belong together\n", conf->server.cert_file, conf->server.key_file);
+    print_database(prepared->enricher, ENRICH_DB_GEO, "enrichment.geoip_db_path");
+    print_database(prepared->enricher, ENRICH_DB_ASN, "enrichment.asn_db_path");
+    printf("output: %s\n", conf->output.type);
+}
+
+int check_run(const char *config)
+{
+    struct prepared prepared;
+    struct buf problems = BUF_EMPTY, warnings = BUF_EMPTY;
+
+    int rc = prepare(config, &prepared, &problems, &warnings);
+    print_lines("loom: ", &problems);
+    print_lines("loom: warning: ", &warnings);
+    if (rc != ERR_CONFIG) {
+        print_found(config, &prepared);
+        int bound = check_addresses(&prepared.conf.server);
+        rc = rc != 0 ? rc : bound;
+    }
+    if (rc == 0)
+        printf("ok\n");
+    prepared_fini(&prepared);
+    buf_fini(&problems);
+    buf_fini(&warnings);
+    return rc == 0 ? 0 : rc == ERR_CONFIG ? 2 : 1;
+}
