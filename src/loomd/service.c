@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Start: addresses are bound first, so that a port that is taken ends the start before anything runs; then output and
+// workers; then listening begins. End, at the first signal: /ready says draining and nothing new is accepted; requests in flight
+// are finished; the output gets what the store still has; threads end. All of it within SHUTDOWN_MS; a second signal ends the
+// process at once.
+
+#include "loomd/service.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "deliver/pump.h"
+#include "http/router.h"
+#include "http/server.h"
+#include "loomd/worker.h"
+#include "net/listener.h"
+#include "net/stats.h"
+#include "store/memory.h"
+
+enum { SHUTDOWN_MS = 15000, MANAGEMENT_ROUTES = 8 };
+
+struct service {
+    const struct prepared *prepared;
+    struct loop *loop;
+    struct listener *listener;
+    struct listener *management_listener; // NULL: off
+    struct http_route management_routes[MANAGEMENT_ROUTES];
+    struct http_router management_router;
+    struct http_server *management;
+
+    struct budget budget;
+    struct store *store;
+    struct pump *pump;
+    struct ingest ingest;
+    struct worker **workers;
+    struct ingest_worker **ingest_workers; // the same, for admin
+    size_t worker_count;
+    size_t next_worker;
+    struct admin admin;
+
+    struct loop_signal sigterm, sigint;
+    struct loop_timer shutdown_timer;
+    int64_t shutdown_by_ns;
+    struct drained *drained; // one a worker
+    size_t drained_count;
+};
+
+// A worker's word that its connections are closed.
+struct drained {
+    struct mail mail;
+    struct service *service;
+};
+
+// The least loaded worker; among equals in turn, so that four sensors on two workers use both.
+static struct worker *choose_worker(struct service *service, size_t *total)
+{
+    struct worker *best = NULL;
+    size_t best_load = 0;
+
+    *total = 0;
+    for (size_t i = 0; i < service->worker_count; i++) {
+        struct worker *worker = service->workers[(service->next_worker + i) % service->worker_count];
+        size_t load = worker_load(worker);
+        *total += load;
+        if (best == NULL || load < best_load) {
+            best = worker;
+            best_load = load;
+        }
+    }
+    service->next_worker++;
+    return best;
+}
+
+static void on_accept(void *ctx, int fd, const struct address *peer)
+{
+    static struct log_limit full_log;
+    struct service *service = ctx;
+    size_t total;
+    uint64_t held_back;
+
+    struct worker *worker = choose_worker(service, &total);
+    if (total < (size_t)service->prepared->conf.limits.max_connections) {
+        worker_hand_over(worker, fd, peer);
+        return;
+    }
+    close(fd);
+    counter_add(&net_stats.refused_limit, 1);
+    if (log_limit_pass(&full_log, 1, 1, &held_back))
+        LOG(LOG_WARN, "connection closed: limits.max_connections is reached", LOG_INT("held_back", held_back));
+}
+
+static void on_management_accept(void *ctx, int fd, const struct address *peer)
+{
+    struct service *service = ctx;
+    http_server_adopt(service->management, fd, peer, NULL);
+}
+
+static int open_listeners(struct service *service, struct err *err)
+{
+    const struct conf_server *conf = &service->prepared->conf.server;
+
+    int rc = listener_open(service->loop, conf->listen_address, on_accept, service, &service->listener, err);
+    if (rc != 0)
+        return err_prefix(err, "server.listen_address");
+    if (conf->management_listen_address[0] == '\0')
+        return 0;
+    rc = listener_open(service->loop, conf->management_listen_address, on_management_accept, service,
+                       &service->management_listener, err);
+    return rc == 0 ? 0 : err_prefix(err, "server.management_listen_address");
+}
+
+static int start_output(struct service *service, struct err *err)
+{
+    const struct conf *conf = &service->prepared->conf;
+    const struct pump_conf pump = {.output = &conf->output, .stuck_ms = conf->output.ack_timeout_ms};
+
+    service->store = store_memory_new();
+    return pump_start(&pump, service->prepared->sink, service->store, &service->pump, err);
+}
+
+static int start_workers(struct service *service, struct err *err)
+{
+    const struct conf *conf = &service->prepared->conf;
+    size_t count = (size_t)conf->server.workers;
+
+    budget_init(&service->budget, conf->limits.max_inflight_bytes);
+    service->ingest = (struct ingest){
+        .limits =
+            {
+                .max_body_size_bytes = (uint64_t)conf->limits.max_body_size_bytes,
+                .max_events_per_batch = (uint64_t)conf->limits.max_events_per_batch,
+                .max_event_size_bytes = (uint64_t)conf->limits.max_event_size_bytes,
+                .per_sensor_rps = conf->limits.per_sensor_rps,
+                .per_sensor_events_rps = conf->limits.per_sensor_events_rps,
+                .ack_timeout_ms = conf->output.ack_timeout_ms,
+            },
+        .auth = service->prepared->auth,
+        .budget = &service->budget,
+        .store = service->store,
+        .enricher = service->prepared->enricher,
+    };
+    service->workers = mem_array(count, sizeof *service->workers);
+    service->ingest_workers = mem_array(count, sizeof *service->ingest_workers);
+    service->drained = mem_array(count, sizeof *service->drained);
+    for (size_t i = 0; i < count; i++) {
+        int rc = worker_start(&service->ingest, service->prepared->tls, (unsigned)i, &service->workers[i], err);
+        if (rc != 0)
+            return rc;
+        service->ingest_workers[i] = worker_ingest(service->workers[i]);
+        service->worker_count++;
+    }
+    return 0;
+}
+
+static void open_management(struct service *service)
+{
+    size_t count = 0;
+    for (; admin_paths[count] != NULL; count++) {
+        INVARIANT(count < MANAGEMENT_ROUTES);
+        service->management_routes[count] = (struct http_route){
+            .path = admin_paths[count],
+            .methods = HTTP_ALLOW(GET) | HTTP_ALLOW(HEAD),
+            .handler = &admin_handler,
+            .ctx = &service->admin,
+        };
+    }
+    service->management_router = (struct http_router){.routes = service->management_routes, .count = count};
+    service->management = http_server_new(&(struct http_server_conf){
+        .loop = service->loop,
+        .handler = &http_router,
+        .ctx = &service->management_router,
+        .limits = HTTP_LIMITS_DEFAULT,
+    });
+}
+
+static void start_management(struct service *service, const char *version)
+{
+    const struct conf *conf = &service->prepared->conf;
+
+    service->admin = (struct admin){
+        .phase = ADMIN_STARTING,
+        .metrics_enabled = conf->observability.metrics_enabled,
+        .version = version,
+        .output = conf->output.type,
+        .pump = service->pump,
+        .store = service->store,
+        .auth = service->prepared->auth,
+        .budget = &service->budget,
+        .enricher = service->prepared->enricher,
+        .workers = service->ingest_workers,
+        .worker_count = service->worker_count,
+        .started_real_ns = clock_real_ns(),
+    };
+    if (service->management_listener == NULL)
+        return;
+    open_management(service);
+    listener_start(service->management_listener);
+}
+
+static void log_listening(const struct service *service)
+{
+    const struct conf_server *conf = &service->prepared->conf.server;
+    char address[ADDRESS_TEXT_MAX];
+
+    if (service->management_listener != NULL)
+        LOG(LOG_INFO, "management listening",
+            LOG_STR("address", address_text(listener_address(service->management_listener), address)));
+    LOG(LOG_INFO, "listening", LOG_STR("address", address_text(listener_address(service->listener), address)),
+        LOG_STR("protocol", conf->tls ? "https" : "http"), LOG_INT("workers", service->worker_count),
+        LOG_INT("sensors", auth_count(service->prepared->auth)),
+        LOG_STR("output", service->prepared->conf.output.type));
+}
+
+static void end_at_once(int number)
+{
+    _exit(128 + number);
+}
+
+static void on_shutdown_due(struct loop_timer *timer)
+{
+    struct service *service = (struct service *)((char *)timer - offsetof(struct service, shutdown_timer));
+    LOG(LOG_WARN, "requests are still in flight after 15 s, cutting them off");
+    loop_stop(service->loop);
+}
+
+static void on_worker_drained(struct mail *mail)
+{
+    struct service *service = ((struct drained *)mail)->service;
+    if (++service->drained_count == service->worker_count)
+        loop_stop(service->loop);
+}
+
+static void on_signal(struct loop_signal *signal, int number)
+{
+    size_t offset = number == SIGINT ? offsetof(struct service, sigint) : offsetof(struct service, sigterm);
+    struct service *service = (struct service *)((char *)signal - offset);
+
+    LOG(LOG_INFO, "shutting down", LOG_STR("signal", number == SIGINT ? "SIGINT" : "SIGTERM"));
+    loop_signal_close(&service->sigterm);
+    loop_signal_close(&service->sigint);
+    struct sigaction at_once = {.sa_handler = end_at_once};
+    sigaction(SIGTERM, &at_once, NULL);
+    sigaction(SIGINT, &at_once, NULL);
+
+    service->admin.phase = ADMIN_DRAINING;
+    service->shutdown_by_ns = clock_mono_ns() + SHUTDOWN_MS * NS_PER_MS;
+    listener_close(service->listener);
+    service->listener = NULL;
+    loop_timer_start(service->loop, &service->shutdown_timer, SHUTDOWN_MS, on_shutdown_due);
+    for (size_t i = 0; i < service->worker_count; i++) {
+        service->drained[i] = (struct drained){.mail.run = on_worker_drained, .service = service};
+        worker_drain(service->workers[i], loop_mailbox(service->loop), &service->drained[i].mail);
+    }
+}
+
+static int wait_for_signals(struct service *service, struct err *err)
+{
+    int rc = loop_signal_start(service->loop, &service->sigterm, SIGTERM, on_signal);
+    if (rc == 0)
+        rc = loop_signal_start(service->loop, &service->sigint, SIGINT, on_signal);
+    return rc == 0 ? 0 : err_set(err, rc, "cannot wait for signals: %s", err_text(rc));
+}
+
+// The store is emptied into the output before the workers end, since they answer what the output confirms.
+static void stop(struct service *service)
+{
+    int64_t left_ms = service->shutdown_by_ns > 0 ? (service->shutdown_by_ns - clock_mono_ns()) / NS_PER_MS : 0;
+
+    if (service->store != NULL)
+        service->store->ops->drain(service->store);
+    if (service->pump != NULL) {
+        uint64_t given_back = pump_stop(service->pump, left_ms > 0 ? left_ms : 0);
+        if (given_back > 0)
+            LOG(LOG_WARN, "the output did not take all events; none of them was acknowledged",
+                LOG_INT("events", given_back));
+    }
+    for (size_t i = 0; i < service->worker_count; i++)
+        worker_stop(service->workers[i]);
+    if (service->store != NULL)
+        service->store->ops->close(service->store);
+    loop_timer_close(&service->shutdown_timer);
+    loop_signal_close(&service->sigterm);
+    loop_signal_close(&service->sigint);
+    if (service->listener != NULL)
+        listener_close(service->listener);
+    if (service->management_listener != NULL)
+        listener_close(service->management_listener);
+    if (service->management != NULL)
+        http_server_free(service->management);
+    loop_free(service->loop);
+    mem_free(service->workers);
+    mem_free(service->ingest_workers);
+    mem_free(service->drained);
+}
+
+int service_run(const struct prepared *prepared, const char *version, struct err *err)
+{
+    struct service service = {.prepared = prepared, .loop = loop_new()};
+
+    int rc = open_listeners(&service, err);
+    if (rc == 0)
+        rc = start_output(&service, err);
+    if (rc == 0)
+        rc = start_workers(&service, err);
+    if (rc == 0)
+        rc = wait_for_signals(&service, err);
+    if (rc == 0) {
+        start_management(&service, version);
+        listener_start(service.listener);
+        service.admin.phase = ADMIN_SERVING;
+        log_listening(&service);
+        loop_run(service.loop);
+    }
+    stop(&service);
+    if (rc == 0)
+        LOG(LOG_INFO, "stopped");
+    return rc;
+}
