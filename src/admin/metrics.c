@@ -149,7 +149,7 @@ static void write_enrich(const struct admin *admin, struct buf *out)
 
 static void write_net(struct buf *out)
 {
-    family_sample(out, "loom_net_connections", EXPOSE_GAUGE, "Open connections of sensors.",
+    family_sample(out, "loom_net_connections", EXPOSE_GAUGE, "Open connections.",
                   (double)__atomic_load_n(&net_stats.connections, __ATOMIC_RELAXED));
     family_sample(out, "loom_net_accepted_total", EXPOSE_COUNTER, "Connections accepted.",
                   (double)counter_get(&net_stats.accepted));
