@@ -27,5 +27,5 @@ void buf_str(struct buf *buf, const char *string);
 void buf_char(struct buf *buf, char c);
 void buf_uint(struct buf *buf, uint64_t value);             // decimal
 void buf_int(struct buf *buf, int64_t value);               // decimal
-void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3), nonnull(2)));
 void buf_consume(struct buf *buf, size_t n);                // drops the first n bytes
