@@ -226,7 +226,8 @@ static void on_shutdown_due(struct loop_timer *timer)
 {
     struct service *service = (struct service *)((char *)timer - offsetof(struct service, shutdown_timer));
     LOG(LOG_WARN, "requests are still in flight after 15 s, cutting them off");
-    loop_stop(service->loop);
+    for (size_t i = 0; i < service->worker_count; i++)
+        worker_cut(service->workers[i]);
 }
 
 static void on_worker_drained(struct mail *mail)
@@ -267,7 +268,8 @@ static int wait_for_signals(struct service *service, struct err *err)
     return rc == 0 ? 0 : err_set(err, rc, "cannot wait for signals: %s", err_text(rc));
 }
 
-// The store is emptied into the output before the workers end, since they answer what the output confirms.
+// No connection is left here, so nothing more is appended. The store is emptied into the output before the workers end: each
+// batch goes back to its worker.
 static void stop(struct service *service)
 {
     int64_t left_ms = service->shutdown_by_ns > 0 ? (service->shutdown_by_ns - clock_mono_ns()) / NS_PER_MS : 0;

@@ -22,9 +22,9 @@ struct worker {
     struct tls_server *tls;
     size_t in_transit; // atomic: handed over and not adopted yet
 
-    struct mail drain, stop;
+    struct mail drain, cut, stop;
     struct mailbox *drained_home;
-    struct mail *drained;
+    struct mail *drained; // NULL once it was sent
 };
 
 // A connection between the main thread and its worker.
@@ -70,7 +70,10 @@ struct ingest_worker *worker_ingest(const struct worker *worker)
 static void on_drained(void *ctx)
 {
     struct worker *worker = ctx;
+    if (worker->drained == NULL)
+        return;
     mailbox_send(worker->drained_home, worker->drained);
+    worker->drained = NULL;
 }
 
 static void on_drain(struct mail *mail)
@@ -85,6 +88,20 @@ void worker_drain(struct worker *worker, struct mailbox *home, struct mail *drai
     worker->drained = drained;
     worker->drain.run = on_drain;
     mailbox_send(loop_mailbox(worker->loop), &worker->drain);
+}
+
+static void on_cut(struct mail *mail)
+{
+    struct worker *worker = (struct worker *)((char *)mail - offsetof(struct worker, cut));
+    http_server_free(worker->server);
+    worker->server = NULL;
+    on_drained(worker);
+}
+
+void worker_cut(struct worker *worker)
+{
+    worker->cut.run = on_cut;
+    mailbox_send(loop_mailbox(worker->loop), &worker->cut);
 }
 
 static void on_stop(struct mail *mail)

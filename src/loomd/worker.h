@@ -22,5 +22,8 @@ struct ingest_worker *worker_ingest(const struct worker *worker);
 // Idle connections close, busy ones finish; then `drained` is sent to `home`.
 void worker_drain(struct worker *worker, struct mailbox *home, struct mail *drained);
 
-// What is left is cut off. The store must have sent back every batch. Ends and joins the thread; releases the worker.
+// After worker_drain, when it takes too long: what is left is cut off, and `drained` is sent if it was not before.
+void worker_cut(struct worker *worker);
+
+// The store must have sent back every batch. Ends and joins the thread; releases the worker.
 void worker_stop(struct worker *worker);
