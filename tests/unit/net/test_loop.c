@@ -402,13 +402,16 @@ static void test_poll_reports_errors_as_wanted(void **state)
     unwatch(&watcher);
 }
 
+static int watchers_left;
+
 static void on_ready_close(struct loop_poll *poll, int events)
 {
     (void)events;
     struct watcher *watcher = (struct watcher *)poll;
     unwatch(watcher);
     mem_free(watcher);
-    loop_stop(loop);
+    if (--watchers_left == 0)
+        loop_stop(loop);
 }
 
 static void test_poll_closes_in_its_callback(void **state)
@@ -421,8 +424,9 @@ static void test_poll_closes_in_its_callback(void **state)
     first->poll.on_ready = second->poll.on_ready = on_ready_close;
     loop_poll_set(&first->poll, LOOP_WRITABLE);
     loop_poll_set(&second->poll, LOOP_WRITABLE);
-    loop_run(loop); // both in one turn
+    watchers_left = 2;
     loop_run(loop);
+    assert_int_equal(watchers_left, 0);
 }
 
 static void test_poll_refuses_a_bad_descriptor(void **state)
