@@ -20,8 +20,8 @@ enum verdict {
 
 // The pump's side, given at store_attach. Both may be called on any thread.
 struct store_reader {
-    void (*wake)(void *ctx);         // batches wait to be taken
-    bool (*delivering)(void *ctx);   // false while the output is down or stuck: what is appended now would wait
+    void (*wake)(void *ctx);       // batches wait to be taken
+    bool (*delivering)(void *ctx); // false while the output is down or stuck: what is appended now would wait
     void *ctx;
 };
 
@@ -39,7 +39,8 @@ struct store_ops {
     int (*append)(struct store *store, struct batch *batch);
     // Pump thread only. The next batches in order of arrival that were not taken yet, at most max; how many.
     size_t (*take)(struct store *store, struct batch **out, size_t max);
-    // Pump thread only. A final verdict for events [first, first + count) of a taken batch.
+    // Pump thread only. A final verdict (not RETRY), once, for each of the events [first, first + count) of a taken batch. The
+    // batch is gone when its last event is settled.
     void (*settle)(struct store *store, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict);
     // Pump thread, at shutdown: a taken batch whose events are not all settled goes back; memory store: status -ESHUTDOWN.
     void (*give_back)(struct store *store, struct batch *batch);
