@@ -48,11 +48,16 @@ static int tls_error(struct err *err, const char *file, const char *what)
                           : err_set(err, ERR_TLS, "%s: %s", file, what);
 }
 
-// PEM_read_bio_* fails in the same way at the end of the file and on a broken block.
-static bool at_end_of_pem(void)
+static bool last_error_is(int lib, int reason)
 {
     unsigned long code = ERR_peek_last_error();
-    return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+    return ERR_GET_LIB(code) == lib && ERR_GET_REASON(code) == reason;
+}
+
+// PEM_read_bio_* fails at the end of a file as it does on a broken block; only the reason differs.
+static bool at_end_of_pem(void)
+{
+    return last_error_is(ERR_LIB_PEM, PEM_R_NO_START_LINE);
 }
 
 static int open_pem(const char *file, BIO **out, struct err *err)
@@ -103,13 +108,11 @@ static int load_key(const char *file, EVP_PKEY **out, struct err *err)
     if (*out != NULL)
         rc = 0;
     else if (encrypted) {
-        ERR_clear_error();
         rc = err_set(err, ERR_TLS,
                      "%s: the key is protected by a passphrase, which Loom does not ask for: store it without one",
                      file);
-    } else if (at_end_of_pem()) {
-        ERR_clear_error();
-        rc = err_set(err, ERR_TLS, "%s: holds no private key in PEM form", file);
+    } else if (last_error_is(ERR_LIB_OSSL_DECODER, ERR_R_UNSUPPORTED)) {
+        rc = err_set(err, ERR_TLS, "%s: holds no usable private key in PEM form", file);
     } else
         rc = tls_error(err, file, "the private key can't be read");
     ERR_clear_error();
