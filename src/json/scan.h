@@ -17,7 +17,7 @@
 
 enum json_event_flags {
     JSON_EVENT_NEWLINE = 1, // has raw line breaks between tokens: they go when the event is written
-    JSON_EVENT_UNUSUAL = 2, // the offsets below are not to be used; walk the event
+    JSON_EVENT_UNUSUAL = 2, // ip_begin, ip_end and source_end are 0; walk the event
 };
 
 // One element of the array. Offsets are from the start of the body. 0 means "not there" (0 is the array's bracket).
@@ -30,13 +30,13 @@ struct json_event {
     uint32_t flags;       // enum json_event_flags
 };
 
-// Results of one scan; reused from batch to batch. Owned by one worker.
+// Results of one scan; reused from batch to batch (what a giant batch needed is given back by the next scan). Owned by
+// one worker. Zeroed to begin with.
 struct json_events {
     struct json_event *at;
-    size_t count;
-    size_t cap;
-    void *scratch; // the scanner's own (structural index)
-    size_t scratch_cap;
+    size_t count;    // elements of the array
+    size_t cap;      // of `at`
+    size_t keep_max; // set by the owner: later elements are checked and counted but not kept; 0: all are kept
 };
 void json_events_fini(struct json_events *events);
 

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernel for x86-64 with AVX2, BMI and PCLMULQDQ. This file alone is compiled with these extensions (see
+// meson.build), and runs only where json_simd_available has found them.
+
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef __m256i vec;
+#define VEC_BYTES 32
+
+static inline vec vec_load(const uint8_t *at)
+{
+    return _mm256_loadu_si256((const __m256i *)at);
+}
+
+static inline vec vec_splat(uint8_t byte)
+{
+    return _mm256_set1_epi8((char)byte);
+}
+
+static inline vec vec_or(vec a, vec b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+static inline vec vec_sub(vec a, vec b)
+{
+    return _mm256_sub_epi8(a, b);
+}
+
+static inline vec vec_eq(vec a, vec b)
+{
+    return _mm256_cmpeq_epi8(a, b);
+}
+
+static inline vec vec_min(vec a, vec b)
+{
+    return _mm256_min_epu8(a, b);
+}
+
+static inline uint64_t vec_mask(const vec v[2])
+{
+    return (uint64_t)(uint32_t)_mm256_movemask_epi8(v[0]) | (uint64_t)(uint32_t)_mm256_movemask_epi8(v[1]) << 32;
+}
+
+static inline int vec_any_high(vec v)
+{
+    return _mm256_movemask_epi8(v) != 0;
+}
+
+// A carry-less product with all ones is the xor of every prefix.
+static inline uint64_t prefix_xor(uint64_t bits)
+{
+    __m128i product = _mm_clmulepi64_si128(_mm_cvtsi64_si128((int64_t)bits), _mm_set1_epi8(-1), 0);
+    return (uint64_t)_mm_cvtsi128_si64(product);
+}
+
+#define KERNEL json_kernel_avx2
+#include "json/kernel_vec.inc"
+
+#include "json/kernel.inc"

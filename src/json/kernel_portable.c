@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernel without vector instructions, for any processor and either byte order. A table gives each byte its class as
+// a set of bits; eight classes are eight rows of a bit matrix, and its columns are eight bits of each mask.
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "json/lex.h"
+#include "json/prefix.h"
+
+// Bits of a class, in an order that groups what is common first. Brackets are told apart by the walk.
+enum {
+    CLASS_QUOTE = 1 << 0,
+    CLASS_BACKSLASH = 1 << 1,
+    CLASS_CONTROL = 1 << 2,
+    CLASS_SPACE = 1 << 3,
+    CLASS_OPEN = 1 << 4,
+    CLASS_CLOSE = 1 << 5,
+    CLASS_COLON = 1 << 6,
+    CLASS_COMMA = 1 << 7,
+};
+
+static const uint8_t classes[256] = {
+    [0 ... 0x1f] = CLASS_CONTROL, [' '] = CLASS_SPACE, ['"'] = CLASS_QUOTE, ['\\'] = CLASS_BACKSLASH,
+    ['{'] = CLASS_OPEN,           ['['] = CLASS_OPEN,  ['}'] = CLASS_CLOSE, [']'] = CLASS_CLOSE,
+    [':'] = CLASS_COLON,          [','] = CLASS_COMMA,
+};
+
+struct block {
+    uint64_t quote, open, close, colon, comma, space;
+    bool has_backslash, has_control, has_high;
+};
+
+// Exchanges rows (bytes) and columns (bits) of an 8 by 8 matrix: first within squares of two, then of four, then of eight.
+static uint64_t transpose(uint64_t m)
+{
+    uint64_t swap = (m ^ m >> 7) & UINT64_C(0x00aa00aa00aa00aa);
+    m ^= swap ^ swap << 7;
+    swap = (m ^ m >> 14) & UINT64_C(0x0000cccc0000cccc);
+    m ^= swap ^ swap << 14;
+    swap = (m ^ m >> 28) & UINT64_C(0x00000000f0f0f0f0);
+    return m ^ swap ^ swap << 28;
+}
+
+static void block_load(struct block *b, const uint8_t *at)
+{
+    uint64_t mask[8] = {0};
+    uint8_t any = 0;
+    for (int group = 0; group < 64; group += 8) {
+        uint64_t rows = 0;
+        for (int i = 0; i < 8; i++) {
+            rows |= (uint64_t)classes[at[group + i]] << (8 * i);
+            any |= at[group + i];
+        }
+        uint64_t columns = transpose(rows);
+        for (int bit = 0; bit < 8; bit++)
+            mask[bit] |= (columns >> (8 * bit) & 0xff) << group;
+    }
+    b->quote = mask[0];
+    b->has_backslash = mask[1] != 0;
+    b->has_control = mask[2] != 0;
+    b->space = mask[3];
+    b->open = mask[4];
+    b->close = mask[5];
+    b->colon = mask[6];
+    b->comma = mask[7];
+    b->has_high = any >= 0x80;
+}
+
+// The masks that few blocks need are made byte by byte.
+#define BLOCK_MASK(condition)              \
+    do {                                   \
+        uint64_t mask = 0;                 \
+        for (int i = 0; i < 64; i++) {     \
+            uint8_t c = at[i];             \
+            mask |= (uint64_t)(condition) << i; \
+        }                                  \
+        return mask;                       \
+    } while (0)
+
+static uint64_t block_eq(const uint8_t *at, uint8_t byte)
+{
+    BLOCK_MASK(c == byte);
+}
+
+static uint64_t block_below(const uint8_t *at, uint8_t byte)
+{
+    BLOCK_MASK(c < byte);
+}
+
+static uint64_t block_high(const uint8_t *at)
+{
+    BLOCK_MASK(c >= 0x80);
+}
+
+static uint64_t block_digit(const uint8_t *at)
+{
+    BLOCK_MASK(lex_is_digit(c));
+}
+
+static uint64_t block_hex(const uint8_t *at)
+{
+    BLOCK_MASK(lex_hex(c) >= 0);
+}
+
+static uint64_t block_escape_letter(const uint8_t *at)
+{
+    BLOCK_MASK(lex_is_escape(c));
+}
+
+#define prefix_xor prefix_xor_shifts
+#define KERNEL     json_kernel_portable
+#include "json/kernel.inc"
