@@ -25,9 +25,10 @@ struct http_handler;
 
 struct http_request {
     struct loop *loop;
-    const struct http_handler
-        *handler;       // whom the calls go to, and with which ctx: the server's at first. Whoever has them
-    void *handler_ctx;  // may hand the request on inside on_headers (http/router.h)
+    // Whom the calls go to, and with which ctx: the server's at first. Inside on_headers a handler may put another in its
+    // place and call its on_headers (http/router.h does).
+    const struct http_handler *handler;
+    void *handler_ctx;
     void *handler_data; // the handler's own, NULL at first
     const struct address *peer;
     int64_t began_ns; // monotonic: when the first byte of it arrived
