@@ -15,14 +15,14 @@ void backoff_init(struct backoff *backoff, int64_t min_ms, int64_t max_ms)
     backoff_reset(backoff);
 }
 
-static int64_t at_most(int64_t value, int64_t limit)
+static int64_t twice(const struct backoff *backoff, int64_t value)
 {
-    return value < limit ? value : limit;
+    return value < backoff->max_ms / 2 ? value * 2 : backoff->max_ms;
 }
 
 void backoff_reset(struct backoff *backoff)
 {
-    backoff->ceiling_ms = at_most(backoff->min_ms * 2, backoff->max_ms);
+    backoff->ceiling_ms = twice(backoff, backoff->min_ms);
 }
 
 // Marsaglia's xorshift64*, good enough to tell two processes apart.
@@ -40,6 +40,6 @@ int64_t backoff_next_ms(struct backoff *backoff)
     int64_t ceiling_ms = backoff->ceiling_ms;
     int64_t floor_ms = ceiling_ms / 2 > backoff->min_ms ? ceiling_ms / 2 : backoff->min_ms;
     uint64_t span = (uint64_t)(ceiling_ms - floor_ms) + 1;
-    backoff->ceiling_ms = at_most(ceiling_ms * 2, backoff->max_ms);
+    backoff->ceiling_ms = twice(backoff, ceiling_ms);
     return floor_ms + (int64_t)(random_next(&backoff->random) % span);
 }

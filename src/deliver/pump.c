@@ -411,7 +411,8 @@ static void *pump_thread(void *arg)
 {
     struct pump *pump = arg;
     pthread_setname_np(pthread_self(), "pump");
-    const struct sink_report report = {.settle = on_settle, .done = on_done, .ctx = pump, .stats = &pump->stats};
+    const struct sink_report report = {
+        .settle = on_settle, .done = on_done, .ctx = pump, .stats = &pump->stats, .loop = pump->loop};
     int rc = pump->ops->open(pump->output, &report, &pump->sink, pump->open_err);
     pthread_mutex_lock(&pump->mutex);
     pump->opened = true;

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/metric.h"
 #include "conf/conf.h"
+#include "net/loop.h"
 #include "store/store.h"
 
 struct sink;
@@ -37,6 +38,7 @@ struct sink_report {
     void (*done)(void *ctx, const char *error);
     void *ctx;
     struct sink_stats *stats;
+    struct loop *loop; // of the pump's thread, for a sink that waits on sockets or timers rather than block
 };
 
 struct sink_ops {

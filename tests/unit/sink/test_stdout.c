@@ -68,7 +68,7 @@ static void on_done(void *ctx, const char *error)
 
 static void setup_sink(struct fixture *f)
 {
-    struct sink_report report = {on_settle, on_done, f, &f->stats};
+    struct sink_report report = {.settle = on_settle, .done = on_done, .ctx = f, .stats = &f->stats};
     struct err err = {0};
     assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->sink, &err), 0);
 }
@@ -388,7 +388,7 @@ static void rest_of_a_broken_line_goes_first(void **state)
 static void bad_descriptors_are_refused(void **state)
 {
     struct fixture *f = *state;
-    struct sink_report report = {on_settle, on_done, f, &f->stats};
+    struct sink_report report = {.settle = on_settle, .done = on_done, .ctx = f, .stats = &f->stats};
     struct err err = {0};
     redirect_to(open("/dev/null", O_RDONLY));
     assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->sink, &err), -EBADF);
