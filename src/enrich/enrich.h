@@ -23,18 +23,18 @@ void enricher_close(struct enricher *enricher); // after its caches
 enum enrich_db { ENRICH_DB_ASN, ENRICH_DB_GEO, ENRICH_DB_COUNT };
 struct enrich_db_info {
     const char *path;
-    const char *type;      // metadata database_type
-    uint64_t build_epoch;  // seconds since 1970
+    const char *type;     // metadata database_type
+    uint64_t build_epoch; // seconds since 1970
     uint64_t bytes;
-    unsigned ip_version;   // 4 or 6
+    unsigned ip_version; // 4 or 6
 };
 // NULL where that database is not configured.
 const struct enrich_db_info *enricher_info(const struct enricher *enricher, enum enrich_db db);
 
 struct enrich_stats {
-    counter hits[ENRICH_DB_COUNT];   // the database has a record with something Loom writes
+    counter hits[ENRICH_DB_COUNT]; // the database has a record with something Loom writes
     counter misses[ENRICH_DB_COUNT];
-    counter errors[ENRICH_DB_COUNT]; // a broken record: a miss
+    counter errors[ENRICH_DB_COUNT];  // a broken record: a miss
     counter cache_hits, cache_misses; // of the address cache
     counter not_an_address;
 };
