@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The configuration as the rest of Loom sees it: plain structs, filled by the option table (conf/options.c), frozen after
-// conf_load. Strings are never NULL. The meanings, defaults and bounds stand in the table and in docs/CONFIGURATION.md.
+// The configuration as the rest of Loom sees it: plain structs, filled by the option table (conf/options.c), frozen
+// after conf_load. Strings are never NULL. The meanings, defaults and bounds stand in the table and in
+// docs/CONFIGURATION.md.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,9 +79,10 @@ struct conf {
     struct conf_observability observability;
 };
 
-// Reads and checks a file. 0, or a negative code with every fault in *problems, a line each: file:line:column: key: what was expected,
-// nearest known key. A file that is no TOML has one line. Rules between keys (tls without cert_file) are checked here too; what needs the
-// system (files, ports) is checked by who opens it. *conf is to be released with conf_fini in both cases.
+// Reads and checks a file. 0, or a negative code with every fault in *problems, a line each: file:line:column: key:
+// what was expected, nearest known key. A file that is no TOML has one line. Rules between keys (tls without cert_file)
+// are checked here too; what needs the system (files, ports) is checked by who opens it. *conf is to be released with
+// conf_fini in both cases.
 int conf_load(const char *path, struct conf *conf, struct buf *problems);
 void conf_fini(struct conf *conf);
 

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "conf/load.h"
+#include "conf/options.h"
+
+static struct loaded_option *loaded(struct loading *loading, const char *path)
+{
+    const struct option *option = option_find(path);
+    INVARIANT(option != NULL);
+    return &loading->loaded[option - options];
+}
+
+// Where a rule between two keys points: at the first that stands in the file. NULL where the rule must stay silent.
+static const struct toml_node *blamed(struct loading *loading, const char *path, const char *other_path)
+{
+    const struct loaded_option *first = loaded(loading, path);
+    const struct loaded_option *other = loaded(loading, other_path);
+    if (first->refused || other->refused)
+        return NULL;
+    return first->node != NULL ? first->node : other->node;
+}
+
+static void check_tls_file(struct loading *loading, const char *path, const char *file, const char *missing,
+                           const char *unwanted)
+{
+    const struct conf_server *server = &loading->conf->server;
+    if (server->tls && file[0] == '\0') {
+        const struct toml_node *node = blamed(loading, "server.tls", path);
+        if (node != NULL)
+            loading_problem(loading, node, missing);
+    } else if (!server->tls && file[0] != '\0') {
+        const struct toml_node *node = blamed(loading, path, "server.tls");
+        if (node != NULL)
+            loading_problem(loading, node, unwanted);
+    }
+}
+
+static void check_memory(struct loading *loading)
+{
+    const struct conf_limits *limits = &loading->conf->limits;
+    if (limits->max_inflight_bytes >= limits->max_body_size_bytes)
+        return;
+    const struct toml_node *node = blamed(loading, "limits.max_inflight_bytes", "limits.max_body_size_bytes");
+    if (node == NULL)
+        return;
+    char text[200];
+    snprintf(text, sizeof text,
+             "limits.max_inflight_bytes (%" PRId64 ") must be at least limits.max_body_size_bytes (%" PRId64
+             "), or the largest bodies could never be received",
+             limits->max_inflight_bytes, limits->max_body_size_bytes);
+    loading_problem(loading, node, text);
+}
+
+void loading_check_rules(struct loading *loading)
+{
+    const struct conf_server *server = &loading->conf->server;
+    check_tls_file(loading, "server.cert_file", server->cert_file, "true needs server.cert_file, which is not set",
+                   "is set, but server.tls is not true: set it, or remove this");
+    check_tls_file(loading, "server.key_file", server->key_file, "true needs server.key_file, which is not set",
+                   "is set, but server.tls is not true: set it, or remove this");
+    check_memory(loading);
+}
