@@ -69,14 +69,14 @@ static void block_load(struct block *b, const uint8_t *at)
 }
 
 // The masks that few blocks need are made byte by byte.
-#define BLOCK_MASK(condition)              \
-    do {                                   \
-        uint64_t mask = 0;                 \
-        for (int i = 0; i < 64; i++) {     \
-            uint8_t c = at[i];             \
-            mask |= (uint64_t)(condition) << i; \
-        }                                  \
-        return mask;                       \
+#define BLOCK_MASK(condition)                                                                                          \
+    do {                                                                                                               \
+        uint64_t mask = 0;                                                                                             \
+        for (int i = 0; i < 64; i++) {                                                                                 \
+            uint8_t c = at[i];                                                                                         \
+            mask |= (uint64_t)(condition) << i;                                                                        \
+        }                                                                                                              \
+        return mask;                                                                                                   \
     } while (0)
 
 static uint64_t block_eq(const uint8_t *at, uint8_t byte)

@@ -25,24 +25,12 @@ enum path {
 };
 
 static const char *const paths[] = {
-    [PATH_SOURCE] = "source",
-    [PATH_AS] = "source.as",
-    [PATH_ORGANIZATION] = "source.as.organization",
-    [PATH_GEO] = "source.geo",
-    [PATH_IP] = "source.ip",
-    [PATH_LOCATION] = "source.geo.location",
-    [PATH_LEAVES] = "source.domain",
-    "source.as.number",
-    "source.as.organization.name",
-    "source.geo.continent_code",
-    "source.geo.continent_name",
-    "source.geo.country_iso_code",
-    "source.geo.country_name",
-    "source.geo.region_iso_code",
-    "source.geo.region_name",
-    "source.geo.city_name",
-    "source.geo.postal_code",
-    "source.geo.timezone",
+    [PATH_SOURCE] = "source",        [PATH_AS] = "source.as",      [PATH_ORGANIZATION] = "source.as.organization",
+    [PATH_GEO] = "source.geo",       [PATH_IP] = "source.ip",      [PATH_LOCATION] = "source.geo.location",
+    [PATH_LEAVES] = "source.domain", "source.as.number",           "source.as.organization.name",
+    "source.geo.continent_code",     "source.geo.continent_name",  "source.geo.country_iso_code",
+    "source.geo.country_name",       "source.geo.region_iso_code", "source.geo.region_name",
+    "source.geo.city_name",          "source.geo.postal_code",     "source.geo.timezone",
 };
 #define PATH_COUNT (sizeof paths / sizeof *paths)
 
@@ -50,14 +38,14 @@ static const char *const paths[] = {
 #define PATH_MAX_LEN 96
 
 struct locate {
-    uint32_t seen;        // bit per path
-    unsigned forms;       // of all paths below source.as and source.geo, of these and of source.domain
-    unsigned ip_form;     // 0: there is none
-    struct text ip;       // its value, as written
-    const char *insert;   // the } of the nested source
-    bool twice;           // a path stands twice
-    bool source_type;     // source is no object
-    bool target_type;     // as, geo or as.organization is none
+    uint32_t seen;      // bit per path
+    unsigned forms;     // of all paths below source.as and source.geo, of these and of source.domain
+    unsigned ip_form;   // 0: there is none
+    struct text ip;     // its value, as written
+    const char *insert; // the } of the nested source
+    bool twice;         // a path stands twice
+    bool source_type;   // source is no object
+    bool target_type;   // as, geo or as.organization is none
 };
 
 const char *json_pass_name(enum json_pass pass)

@@ -22,12 +22,12 @@ enum json_event_flags {
 
 // One element of the array. Offsets are from the start of the body. 0 means "not there" (0 is the array's bracket).
 struct json_event {
-    uint32_t begin;       // its {
-    uint32_t end;         // one past its }
-    uint32_t ip_begin;    // first byte of the string value of source.ip, after the quote
-    uint32_t ip_end;      // its closing quote; the bytes between hold no escape
-    uint32_t source_end;  // the } of the source object: where additions go
-    uint32_t flags;       // enum json_event_flags
+    uint32_t begin;      // its {
+    uint32_t end;        // one past its }
+    uint32_t ip_begin;   // first byte of the string value of source.ip, after the quote
+    uint32_t ip_end;     // its closing quote; the bytes between hold no escape
+    uint32_t source_end; // the } of the source object: where additions go
+    uint32_t flags;      // enum json_event_flags
 };
 
 // Results of one scan; reused from batch to batch (what a giant batch needed is given back by the next scan). Owned by

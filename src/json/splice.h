@@ -17,13 +17,13 @@
 
 // Why an event passes unchanged. Each is a label of loom_enrich_unchanged_total.
 enum json_pass {
-    JSON_PASS_OK,              // an address was found
-    JSON_PASS_NO_SOURCE,       // no source.ip and no source
-    JSON_PASS_SOURCE_TYPE,     // source is no object
-    JSON_PASS_NO_IP,           // source without ip
-    JSON_PASS_IP_TYPE,         // ip is no string (whether it is an address, enrich tells)
-    JSON_PASS_DUPLICATE_KEY,   // a key that Loom reads or writes stands twice, or in both forms
-    JSON_PASS_TARGET_TYPE,     // as, geo or as.organization is there and no object
+    JSON_PASS_OK,            // an address was found
+    JSON_PASS_NO_SOURCE,     // no source.ip and no source
+    JSON_PASS_SOURCE_TYPE,   // source is no object
+    JSON_PASS_NO_IP,         // source without ip
+    JSON_PASS_IP_TYPE,       // ip is no string (whether it is an address, enrich tells)
+    JSON_PASS_DUPLICATE_KEY, // a key that Loom reads or writes stands twice, or in both forms
+    JSON_PASS_TARGET_TYPE,   // as, geo or as.organization is there and no object
     JSON_PASS_COUNT,
 };
 const char *json_pass_name(enum json_pass pass); // "no_source", ...
@@ -32,11 +32,11 @@ const char *json_pass_name(enum json_pass pass); // "no_source", ...
 // What json_locate found, kept by the caller between the two steps.
 struct json_place {
     const struct json_event *event;
-    bool dotted;              // the form of the event
-    bool merge;               // as or geo is there already
-    struct text ip;           // into the body, or into decoded
+    bool dotted;               // the form of the event
+    bool merge;                // as or geo is there already
+    struct text ip;            // into the body, or into decoded
     char decoded[JSON_IP_MAX]; // an address that was written with escapes
-    uint32_t insert;          // where nested additions go when nothing has to be merged
+    uint32_t insert;           // where nested additions go when nothing has to be merged
 };
 
 // An escaped address longer than JSON_IP_MAX is none (JSON_PASS_OK with an ip that no look-up will know).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "json/write.h"
 
-#include <inttypes.h>
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,19 +54,19 @@ void json_write_string(struct buf *out, struct text text)
     buf_char(out, '"');
 }
 
-// Fifteen digits always survive the way to a double and back, seventeen always tell two doubles apart (C17, 5.2.4.2.2).
-// The locale's decimal point can't interfere: digits and exponent are printed and put together here.
+// Fifteen digits always survive the way to a double and back, so with %g, which drops trailing zeros, that is the
+// shortest form where it reads back as the same; seventeen always do (C17, 5.2.4.2.2). Subnormal numbers have fewer.
 void json_write_double(struct buf *out, double value)
 {
     char text[40];
     INVARIANT(isfinite(value));
-    for (int digits = 15; digits <= 17; digits++) {
+    for (int digits = fabs(value) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);
         if (strtod(text, NULL) == value)
             break;
     }
     for (char *c = text; *c != '\0'; c++)
         if (memchr("0123456789+-e", *c, 13) == NULL)
-            *c = '.';
+            *c = '.'; // whatever a library may have set as the locale
     buf_str(out, text);
 }
