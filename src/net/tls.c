@@ -105,16 +105,12 @@ static int load_key(const char *file, EVP_PKEY **out, struct err *err)
 
     bool encrypted = false;
     *out = PEM_read_bio_PrivateKey(bio, NULL, on_passphrase, &encrypted);
-    if (*out != NULL)
-        rc = 0;
-    else if (encrypted) {
+    if (*out == NULL && encrypted)
         rc = err_set(err, ERR_TLS,
                      "%s: the key is protected by a passphrase, which Loom does not ask for: store it without one",
                      file);
-    } else if (last_error_is(ERR_LIB_OSSL_DECODER, ERR_R_UNSUPPORTED)) {
+    else if (*out == NULL) // OpenSSL's reason is "unsupported", whatever was wrong
         rc = err_set(err, ERR_TLS, "%s: holds no usable private key in PEM form", file);
-    } else
-        rc = tls_error(err, file, "the private key can't be read");
     ERR_clear_error();
     BIO_free(bio);
     return rc;

@@ -118,7 +118,7 @@ static int session_result(struct tls_session *session, int rc, int *needs)
             session->lost = -ECONNRESET;
         break;
     default:
-        session->reason = ERR_reason_error_string(ERR_peek_error());
+        session->reason = ERR_reason_error_string(ERR_peek_last_error());
         session->lost = -EPROTO;
     }
     ERR_clear_error();

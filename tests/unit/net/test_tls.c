@@ -118,7 +118,7 @@ static void test_files_that_are_no_pem(void **state)
     refuse(key_file, key_file, ERR_TLS, key_file, "no certificate in PEM form"); // the two exchanged
     refuse(cert_file, cert_file, ERR_TLS, cert_file, "no usable private key in PEM form");
     refuse(broken, key_file, ERR_TLS, broken, "certificate 1 can't be read");
-    refuse(cert_file, cut, ERR_TLS, cut, "the private key can't be read");
+    refuse(cert_file, cut, ERR_TLS, cut, "no usable private key in PEM form");
 }
 
 static void test_a_broken_certificate_in_the_chain(void **state)

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Plain streams. test_tls_session.c asks the same and more of TLS.
+#include "net/stream.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "net/stats.h"
+#include "owner.h"
+#include "support.h"
+
+static void write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        CHECK(n > 0);
+        data += n;
+        len -= (size_t)n;
+    }
+}
+
+static void read_all(int fd, char *out, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = read(fd, out, len);
+        CHECK(n > 0);
+        out += n;
+        len -= (size_t)n;
+    }
+}
+
+static void fill(char *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        data[i] = owner_pattern(i);
+}
+
+// ---- Echo
+
+static void client_echo(int fd, void *ctx)
+{
+    size_t len = *(size_t *)ctx;
+    char sent[50000], got[sizeof sent];
+    fill(sent, len);
+    for (int i = 0; i < 3; i++) {
+        write_all(fd, sent, len);
+        read_all(fd, got, len);
+        CHECK(memcmp(sent, got, len) == 0);
+    }
+    CHECK(shutdown(fd, SHUT_WR) == 0);
+    CHECK(read(fd, got, 1) == 0);
+    close(fd);
+}
+
+static void test_echo(void **state)
+{
+    static const size_t lens[] = {1, 2, 4096, 50000};
+    static const size_t read_sizes[] = {7, 4096, 65536};
+    (void)state;
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++)
+        for (size_t j = 0; j < sizeof read_sizes / sizeof *read_sizes; j++)
+            for (int style = OWNER_DRAINS; style <= OWNER_READS_ONE; style++) {
+                size_t len = lens[i];
+                uint64_t received = counter_get(&net_stats.bytes_received), sent = counter_get(&net_stats.bytes_sent);
+                struct owner owner = {
+                    .read_size = read_sizes[j], .style = (enum owner_style)style, .echo = true, .family = AF_INET};
+                owner_run(&owner, client_echo, &len);
+                assert_int_equal(owner.end, STREAM_EOF);
+                assert_int_equal(owner.received, 3 * len);
+                assert_true(owner.handshake_done);
+                assert_null(owner.reason);
+                assert_int_equal(counter_get(&net_stats.bytes_received) - received, 3 * len);
+                assert_int_equal(counter_get(&net_stats.bytes_sent) - sent, 3 * len);
+                assert_int_equal(net_stats.connections, 0);
+            }
+}
+
+static void client_sends_much(int fd, void *ctx)
+{
+    char data[20000];
+    (void)ctx;
+    fill(data, sizeof data);
+    write_all(fd, data, sizeof data);
+    close(fd);
+}
+
+static void test_back_pressure(void **state)
+{
+    (void)state;
+    char expected[20000];
+    fill(expected, sizeof expected);
+    struct owner owner = {.read_size = 999, .style = OWNER_PAUSES, .family = AF_INET};
+    owner_run(&owner, client_sends_much, NULL);
+    assert_int_equal(owner.end, STREAM_EOF);
+    assert_int_equal(owner.received, sizeof expected);
+    assert_true(owner.hash == owner_hash(OWNER_HASH, expected, sizeof expected));
+    assert_true(owner.wakes >= sizeof expected / 999);
+}
+
+// ---- A long answer and a slow reader
+
+#define LONG_ANSWER ((size_t)3 << 20)
+
+static void client_reads_slowly(int fd, void *ctx)
+{
+    (void)ctx;
+    char got[3000];
+    size_t at = 0;
+    write_all(fd, "x", 1);
+    usleep(20000); // until the answer fills the sockets; nothing depends on it
+    for (ssize_t n; (n = read(fd, got, sizeof got)) > 0; at += (size_t)n)
+        for (ssize_t i = 0; i < n; i++)
+            CHECK(got[i] == owner_pattern(at + (size_t)i));
+    CHECK(at == LONG_ANSWER);
+    close(fd);
+}
+
+static void test_long_answer(void **state)
+{
+    (void)state;
+    for (int family = 0; family < 2; family++) {
+        struct owner owner = {.read_size = 100, .answer_len = LONG_ANSWER, .shut_down = true};
+        owner.family = family == 0 ? AF_INET : AF_UNIX;
+        owner_run(&owner, client_reads_slowly, NULL);
+        assert_int_equal(owner.answered, LONG_ANSWER);
+        assert_int_equal(owner.end, STREAM_EOF);
+        assert_true(owner.wakes > 2);
+    }
+}
+
+// ---- Ends
+
+static void client_resets(int fd, void *ctx)
+{
+    (void)ctx;
+    const struct linger linger = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    write_all(fd, "x", 1);
+    close(fd);
+}
+
+static void test_reset(void **state)
+{
+    (void)state;
+    struct owner owner = {.read_size = 100, .family = AF_INET};
+    owner_run(&owner, client_resets, NULL);
+    assert_int_equal(owner.end, -ECONNRESET);
+}
+
+static void test_no_sigpipe(void **state)
+{
+    (void)state;
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+    struct owner owner = {.read_size = 100, .answer_len = LONG_ANSWER, .family = AF_UNIX};
+    owner_run(&owner, client_resets, NULL);
+    assert_true(owner.end == -EPIPE || owner.end == -ECONNRESET);
+}
+
+int main(void)
+{
+    alarm(120); // a lost wake-up ends the test
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_echo),  cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_long_answer),
+        cmocka_unit_test(test_reset), cmocka_unit_test(test_no_sigpipe),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
