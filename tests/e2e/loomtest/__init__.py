@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the end-to-end tests share. Standard library only.
+
+process   a real Loom: its configuration, its logs, its standard output, its end
+wire      HTTP/1.1 by raw socket: exactly the bytes a test wants, and a strict reader of answers
+events    Spip's sample events and hostile ones
+splice    what Loom may and may not have done to an event's bytes
+mmdb      an independent reader of MaxMind files: the expectation that enrichment is compared with
+metrics   the Prometheus text format
+certs     throw-away certificates
+"""

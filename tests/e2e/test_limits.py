@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every limit of the configuration at, below and above its value."""
+
+import time
+
+import pytest
+
+from loomtest import events, wire
+from loomtest.process import SENSOR, SENSOR_2, TOKEN, TOKEN_2, wait_for
+from loomtest.wire import request
+
+
+def blank_body(size):
+    """A lawful body of exactly `size` bytes."""
+    return b"[" + b" " * (size - 2) + b"]"
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("limit", [1000, 70000])
+def test_max_body_size_bytes(start_loom, limit, chunked):
+    loom = start_loom({"limits": {"max_body_size_bytes": limit, "max_event_size_bytes": 500}})
+
+    def send(size):
+        body = blank_body(size)
+        options = {"chunks": [body[i:i + 333] for i in range(0, size, 333)]} if chunked else {"body": body}
+        with loom.connect() as connection:
+            return connection.request(token=TOKEN, **options)
+    for size, status in [(limit - 1, 204), (limit, 204), (limit + 1, 413), (limit * 2, 413)]:
+        answer = send(size)
+        assert answer.status == status, size
+        assert status == 204 or answer.word == "payload_too_large"
+
+
+def test_max_body_size_default_is_2_mib(start_loom):
+    loom = start_loom({"limits": {"max_body_size_bytes": 0}})
+    assert loom.post(blank_body(2097152)).status == 204
+    assert loom.post(blank_body(2097153)).word == "payload_too_large"
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7])
+def test_max_events_per_batch(start_loom, limit):
+    loom = start_loom({"limits": {"max_events_per_batch": limit}})
+    most = limit or 500
+    for count, status in [(most - 1, 204), (most, 204), (most + 1, 413)]:
+        answer = loom.post(events.batch([b"{}"] * count))
+        assert answer.status == status, count
+        assert status == 204 or answer.word == "batch_too_large"
+
+
+@pytest.mark.parametrize("limit", [0, 300])
+def test_max_event_size_bytes(start_loom, limit):
+    loom = start_loom({"limits": {"max_event_size_bytes": limit}})
+    most = limit or 131072
+    for size, status in [(most - 1, 204), (most, 204), (most + 1, 413)]:
+        answer = loom.post(events.batch([b"{}", events.sized(size), b"{}"]))
+        assert answer.status == status, size
+        assert status == 204 or answer.word == "event_too_large"
+    spelt = b'{"a":"' + b"\\u0061" * 20 + b'"}'
+    assert len(spelt) < most, "escapes count as they stand"
+
+
+def burst(connections, count, token=TOKEN, body=b"[]"):
+    """Sends `count` requests as fast as it goes, over all connections at once, and gives the answers and the time it took."""
+    began = time.monotonic()
+    for i, connection in enumerate(connections):
+        share = count // len(connections) + (i < count % len(connections))
+        connection.send(request(token=token, body=body) * share)
+    answers = []
+    for i, connection in enumerate(connections):
+        share = count // len(connections) + (i < count % len(connections))
+        answers.extend(connection.read() for _ in range(share))
+    return answers, time.monotonic() - began
+
+
+@pytest.mark.parametrize("rps", [3, 20])
+@pytest.mark.parametrize("workers,connection_count", [(1, 1), (2, 6)], ids=["one-worker", "two-workers"])
+def test_per_sensor_rps(start_loom, rps, workers, connection_count):
+    """A second's worth at once, then a steady refill; the bucket is one for all workers."""
+    loom = start_loom({"server": {"workers": workers}, "limits": {"per_sensor_rps": rps}})
+    connections = [loom.connect() for _ in range(connection_count)]
+    try:
+        answers, seconds = burst(connections, rps * 3)
+        passed = [answer for answer in answers if answer.status == 204]
+        refused = [answer for answer in answers if answer.status == 429]
+        assert len(passed) + len(refused) == len(answers)
+        assert rps <= len(passed) <= rps + rps * seconds + 1
+        if seconds < 1:
+            assert refused
+        for answer in refused:
+            assert answer.word == "rate_limit_exceeded" and answer.retry_after == 1
+        assert connections[0].post(b"[]", token=TOKEN_2).status == 204, "another sensor has a bucket of its own"
+        time.sleep(1.05)
+        answers, seconds = burst(connections[:1], rps)
+        assert [answer.status for answer in answers] == [204] * rps, "after a second the bucket is full again"
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_a_refused_request_costs_nothing(start_loom):
+    """Knocking while over the limit does not push the next admission away."""
+    loom = start_loom({"limits": {"per_sensor_rps": 2}})
+    with loom.connect() as connection:
+        deadline = time.monotonic() + 2.2
+        passed = 0
+        while time.monotonic() < deadline:
+            passed += connection.post(b"[]", token=TOKEN).status == 204
+            time.sleep(0.02)
+        assert 4 <= passed <= 7
+
+
+def test_per_sensor_rps_default_is_50(start_loom):
+    loom = start_loom({"limits": {"per_sensor_rps": 0}})
+    with loom.connect() as connection:
+        answers, seconds = burst([connection], 150)
+        passed = sum(answer.status == 204 for answer in answers)
+        assert 50 <= passed <= 50 + 50 * seconds + 1
+
+
+def test_per_sensor_rps_off(start_loom):
+    loom = start_loom({"limits": {"per_sensor_rps": -1}})
+    with loom.connect() as connection:
+        answers, _ = burst([connection], 300)
+        assert {answer.status for answer in answers} == {204}
+
+
+def test_per_sensor_events_rps(start_loom):
+    """Events are counted when the batch is known; a sensor in debt is sent away until it has paid."""
+    loom = start_loom({"limits": {"per_sensor_events_rps": 10}})
+    ten = events.batch([b"{}"] * 10)
+    with loom.connect() as connection:
+        statuses = []
+        while 429 not in statuses:
+            answer = connection.post(ten, token=TOKEN)
+            statuses.append(answer.status)
+            assert len(statuses) < 10, statuses
+        assert statuses[0] == 204 and set(statuses) == {204, 429}
+        assert answer.word == "rate_limit_exceeded" and 1 <= answer.retry_after <= 2
+        assert connection.post(ten, token=TOKEN_2).status == 204
+        time.sleep(answer.retry_after + 0.05)
+        assert connection.post(b"[{}]", token=TOKEN).status == 204, "after Retry-After it passes"
+
+
+def test_per_sensor_events_rps_off_by_default(start_loom):
+    loom = start_loom()
+    with loom.connect() as connection:
+        answers, _ = burst([connection], 20, body=events.batch([b"{}"] * 500))
+        assert {answer.status for answer in answers} == {204}
+
+
+def test_max_connections(start_loom):
+    loom = start_loom({"server": {"workers": 1}, "limits": {"max_connections": 3}})
+    connections = [loom.connect() for _ in range(3)]
+    try:
+        for connection in connections:
+            assert connection.post(b"[]", token=TOKEN).status == 204
+        for _ in range(5):
+            assert wire.closed_at_once(loom.ingest)
+        assert loom.get("/health").status == 200, "operators are let in"
+        for connection in connections:
+            assert connection.post(b"[]", token=TOKEN).status == 204, "those who are in stay"
+        connections.pop().close()
+        wait_for(lambda: not refused(loom), "a free place")
+        assert refused_with([*connections, loom.connect()], loom)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def refused(loom):
+    try:
+        return loom.post(b"[]").status != 204
+    except (wire.Closed, ConnectionError):
+        return True
+
+
+def refused_with(connections, loom):
+    """Whether one more is refused while all of these are in use."""
+    for connection in connections:
+        assert connection.post(b"[]", token=TOKEN).status == 204
+    return wire.closed_at_once(loom.ingest)
+
+
+def test_max_inflight_bytes(start_loom):
+    """A second large body is turned away while the first is still on its way, and let in afterwards."""
+    loom = start_loom({"limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+                       "observability": {"metrics_enabled": True}})
+    body = blank_body(1900000)
+    with loom.connect() as slow, loom.connect() as second:
+        slow.send(request(token=TOKEN, body=body)[:-1])
+        wait_for(lambda: loom_inflight(loom) >= 1800000, "the first body to be in flight")
+        answer = second.post(body, token=TOKEN)
+        assert (answer.status, answer.word) == (503, "unavailable")
+        assert 1 <= answer.retry_after <= 60
+        assert loom.post(b"[{}]").status == 204, "a small one still fits"
+        slow.send(body[-1:])
+        assert slow.read().status == 204
+    assert loom.post(body).status == 204
+    wait_for(lambda: loom_inflight(loom) == 0, "nothing in flight")
+
+
+def test_max_inflight_bytes_chunked(start_loom):
+    """A chunked body says nothing about its size beforehand; it counts all the same."""
+    loom = start_loom({"limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+                       "observability": {"metrics_enabled": True}})
+    chunk = b" " * 100000
+    with loom.connect() as slow:
+        slow.send(request(token=TOKEN, body=blank_body(1900000))[:-1])
+        wait_for(lambda: loom_inflight(loom) >= 1800000, "the first body to be in flight")
+        with loom.connect() as second:
+            answer = second.request(token=TOKEN, chunks=[b"["] + [chunk] * 18 + [b"]"])
+            assert (answer.status, answer.word) == (503, "unavailable")
+
+
+def test_a_client_that_goes_away_gives_its_memory_back(start_loom):
+    loom = start_loom({"limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+                       "observability": {"metrics_enabled": True}})
+    body = blank_body(1900000)
+    for _ in range(5):
+        with loom.connect() as connection:
+            connection.send(request(token=TOKEN, body=body)[:-1000])
+            wait_for(lambda: loom_inflight(loom) > 0, "a body in flight")
+            connection.reset()
+        wait_for(lambda: loom_inflight(loom) == 0, "nothing in flight")
+    assert loom.post(body).status == 204
+
+
+def loom_inflight(loom):
+    return loom.metrics().sum("loom_ingest_inflight_bytes")
+
+
+def test_limits_are_per_sensor_in_the_metrics(start_loom):
+    loom = start_loom({"limits": {"per_sensor_rps": 1}, "observability": {"metrics_enabled": True}})
+    with loom.connect() as connection:
+        answers, _ = burst([connection], 5)
+        assert connection.post(b"[]", token=TOKEN_2).status == 204
+    limited = sum(answer.status == 429 for answer in answers)
+    counted = loom.metrics()
+    assert limited >= 1
+    assert counted.sum("loom_ingest_requests_total", sensor_id=SENSOR, status="429") == limited
+    assert counted.sum("loom_ingest_requests_total", sensor_id=SENSOR_2, status="429") == 0
