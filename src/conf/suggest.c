@@ -43,8 +43,8 @@ static bool contains(struct text whole, struct text part)
     return false;
 }
 
-// How unlike two names are: small for a slip of the finger and for a part of the right name, SIZE_MAX where nobody would
-// see a likeness.
+// How unlike two names are: small for a slip of the finger and for a part of the right name, SIZE_MAX where nobody
+// would see a likeness.
 static size_t unlikeness(struct text given, struct text known)
 {
     bool part =

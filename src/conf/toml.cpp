@@ -24,77 +24,106 @@ extern "C" {
 namespace
 {
 
-// toml++ limits how deep values nest, but not how many parts a dotted key has, and frees its tables by recursion: a
-// line of half a million dots would overflow the stack. So the parts are counted beforehand, with just enough of TOML's
-// grammar to know strings and comments. Where this loses its way the document has a syntax error, and toml++ stops
-// there as well.
-class KeyDepth
+// What has to be looked at before toml++ may see the text, with just enough of TOML's grammar to know strings and
+// comments. Where this loses its way the document has a syntax error, and toml++ stops there as well.
+//
+// - Depth: toml++ limits how deep values nest, but not how many parts a dotted key has, and frees its tables by
+//   recursion. A line of half a million dots would overflow the stack.
+// - Characters beyond ASCII outside strings and comments, where TOML has none: toml++ up to 3.4 runs into undefined
+//   behaviour when it asks whether one is white space (its issue 295). The same after the backslash that joins lines of
+//   a string (issue 190), where TOML would allow them and this refuses them.
+class Precheck
 {
   public:
-    explicit KeyDepth(std::string_view text) : text_(text)
+    explicit Precheck(std::string_view text) : text_(text)
     {
     }
 
-    // The offset of the dot that is one too many, or npos.
-    size_t find_excess()
+    // What is wrong, or nullptr.
+    const char *run()
     {
         size_t dots = 0;
+        if (text_.substr(0, 3) == "\xEF\xBB\xBF")
+            at_ = 3; // a byte order mark may open the file
         while (at_ < text_.size()) {
-            switch (text_[at_]) {
-            case '#':
+            char c = text_[at_];
+            if (c == '#') {
                 at_ = text_.find('\n', at_);
-                break;
-            case '"':
-            case '\'':
-                skip_string(text_[at_]);
-                break;
-            case '.':
-                if (++dots >= TOML_MAX_DEPTH)
-                    return at_;
-                at_++;
-                break;
-            case '\n':
-            case '=':
-            case ',':
-            case '[':
-            case '{':
-                dots = 0;
-                at_++;
-                break;
-            default:
-                at_++;
+                continue;
             }
+            if (c == '"' || c == '\'') {
+                if (!skip_string(c))
+                    return escaped_non_ascii_ ? "a backslash before a character beyond ASCII" : nullptr;
+                continue;
+            }
+            if (is_non_ascii(c))
+                return "characters beyond ASCII have to stand in quotes";
+            if (c == '.' && ++dots >= TOML_MAX_DEPTH)
+                return "a key with too many parts";
+            if (c == '\n' || c == '=' || c == ',' || c == '[' || c == '{')
+                dots = 0;
+            at_++;
         }
-        return std::string_view::npos;
+        return nullptr;
+    }
+
+    // Where run() stopped.
+    size_t at() const
+    {
+        return at_;
     }
 
   private:
+    static bool is_non_ascii(char c)
+    {
+        return (static_cast<unsigned char>(c) & 0x80) != 0;
+    }
+
     bool starts_with_three(char quote) const
     {
         return text_.size() - at_ >= 3 && text_[at_ + 1] == quote && text_[at_ + 2] == quote;
     }
 
-    void skip_string(char quote)
+    // False where the string does not end as strings do, or has what toml++ must not see.
+    bool skip_string(char quote)
     {
         bool multi_line = starts_with_three(quote);
         at_ += multi_line ? 3 : 1;
-        for (; at_ < text_.size(); at_++) {
-            if (quote == '"' && text_[at_] == '\\') {
-                at_++;
-            } else if (text_[at_] == '\n' && !multi_line) {
-                return;
-            } else if (text_[at_] == quote && (!multi_line || starts_with_three(quote))) {
+        while (at_ < text_.size()) {
+            char c = text_[at_];
+            if (quote == '"' && c == '\\') {
+                if (!skip_escape(multi_line))
+                    return false;
+            } else if (c == quote && (!multi_line || starts_with_three(quote))) {
                 at_ += multi_line ? 3 : 1;
                 // A multi-line string may end in up to two quotes of its own before the closing three.
-                while (multi_line && at_ < text_.size() && text_[at_] == quote)
+                for (int own = 0; multi_line && own < 2 && at_ < text_.size() && text_[at_] == quote; own++)
                     at_++;
-                return;
+                return true;
+            } else if (c == '\n' && !multi_line) {
+                return false;
+            } else {
+                at_++;
             }
         }
+        return false;
+    }
+
+    bool skip_escape(bool multi_line)
+    {
+        size_t next = multi_line ? text_.find_first_not_of(" \t\r\n", at_ + 1) : at_ + 1;
+        if (next < text_.size() && is_non_ascii(text_[next])) {
+            escaped_non_ascii_ = true;
+            at_ = next;
+            return false;
+        }
+        at_ += 2; // white space after a joining backslash is passed as any other text
+        return true;
     }
 
     std::string_view text_;
     size_t at_ = 0;
+    bool escaped_non_ascii_ = false;
 };
 
 void fill_fault(struct toml_fault *fault, unsigned line, unsigned column, const std::string &text)
@@ -104,17 +133,14 @@ void fill_fault(struct toml_fault *fault, unsigned line, unsigned column, const 
     snprintf(fault->text, sizeof fault->text, "%s", text.c_str());
 }
 
-void fill_depth_fault(struct toml_fault *fault, std::string_view text, size_t offset)
+// Line and column of an offset, as toml++ counts them: bytes that continue a UTF-8 sequence are no column of their own.
+void fill_fault_at(struct toml_fault *fault, std::string_view text, size_t offset, const char *reason)
 {
-    size_t line_start = text.rfind('\n', offset);
-    line_start = line_start == std::string_view::npos ? 0 : line_start + 1;
-    auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(offset), '\n');
-    // Bytes that continue a UTF-8 sequence are no column of their own.
-    auto column = 1 + std::count_if(text.begin() + static_cast<std::ptrdiff_t>(line_start),
-                                    text.begin() + static_cast<std::ptrdiff_t>(offset),
-                                    [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-    fill_fault(fault, static_cast<unsigned>(line), static_cast<unsigned>(column),
-               "a key with more than " + std::to_string(TOML_MAX_DEPTH) + " parts");
+    std::string_view before = text.substr(0, offset);
+    std::string_view line = before.substr(before.rfind('\n') + 1); // npos + 1 is 0: the first line
+    auto lines = std::count(before.begin(), before.end(), '\n');
+    auto columns = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; });
+    fill_fault(fault, 1 + static_cast<unsigned>(lines), 1 + static_cast<unsigned>(columns), reason);
 }
 
 // What toml++ says, without what it quotes from the document. It quotes what it saw ("saw 's'"), keys (which are tokens
@@ -259,9 +285,9 @@ void sort_by_position(std::vector<struct toml_node> &nodes)
 
 int parse(std::string_view text, struct toml_doc *doc, struct toml_fault *fault)
 {
-    size_t excess = KeyDepth(text).find_excess();
-    if (excess != std::string_view::npos) {
-        fill_depth_fault(fault, text, excess);
+    Precheck precheck(text);
+    if (const char *reason = precheck.run()) {
+        fill_fault_at(fault, text, precheck.at(), reason);
         return ERR_SYNTAX;
     }
     toml::parse_result result = toml::parse(text);
