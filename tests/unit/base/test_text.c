@@ -36,9 +36,29 @@ static void trim_takes_spaces_and_tabs(void **state)
     assert_true(text_eq(text_trim(TEXT("\ra\n")), TEXT("\ra\n")));
 }
 
+static void lines_are_taken_one_by_one(void **state)
+{
+    (void)state;
+    struct text rest = TEXT("a\n\nb\r\nlast");
+    struct text line;
+    assert_true(text_line(&rest, &line));
+    assert_true(text_eq(line, TEXT("a")));
+    assert_true(text_line(&rest, &line));
+    assert_true(text_eq(line, TEXT(""))); // an empty line is one, too
+    assert_true(text_line(&rest, &line));
+    assert_true(text_eq(line, TEXT("b\r")));
+    assert_true(text_line(&rest, &line));
+    assert_true(text_eq(line, TEXT("last"))); // without its newline at the end
+    assert_false(text_line(&rest, &line));
+    rest = TEXT("only\n");
+    assert_true(text_line(&rest, &line));
+    assert_false(text_line(&rest, &line)); // no empty line after the last newline
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_are_taken_one_by_one),
         cmocka_unit_test(equal_means_bytes),
         cmocka_unit_test(nocase_is_ascii_only),
         cmocka_unit_test(trim_takes_spaces_and_tabs),
