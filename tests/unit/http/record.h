@@ -82,7 +82,10 @@ static inline void record_feed(struct record *record, const char *data, size_t l
         data += used;
         len -= used;
         if (record->h1.state == H1_REFUSED)
-            buf_printf(&record->text, "%s%u %s\n", record->in_body ? "] " : record->text.len > 0 ? " " : "",
+            buf_printf(&record->text, "%s%u %s\n",
+                       record->in_body        ? "] "
+                       : record->text.len > 0 ? " "
+                                              : "",
                        record->h1.refusal.status, record->h1.refusal.reason);
     }
 }
