@@ -13,6 +13,7 @@ static void err_one_line(char *text)
             *text = ' ';
 }
 
+#undef err_set // see err.h: a macro for the static analyser
 int err_set(struct err *err, int code, const char *format, ...)
 {
     if (err == NULL)

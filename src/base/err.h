@@ -32,6 +32,16 @@ struct err {
 
 // Fills *err (which may be NULL) and returns code, so that a failing function can `return err_set(...)`.
 int err_set(struct err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__
+// clang-tidy looks at one file at a time: it has to be told that what err_set returns is a failure.
+static inline int err_is_negative(int code)
+{
+    if (code >= 0)
+        __builtin_unreachable();
+    return code;
+}
+#define err_set(err, code, ...) (err_set((err), (code), __VA_ARGS__), err_is_negative(code))
+#endif
 
 // Puts "prefix: " before the text that is there. Returns err->code.
 int err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));

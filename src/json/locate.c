@@ -165,6 +165,7 @@ static enum json_pass locate_unusual(const char *body, const struct json_event *
     enum json_pass pass = judge(&l);
     if (pass != JSON_PASS_OK)
         return pass;
+    INVARIANT(l.ip.at != NULL);
     place->dotted = l.ip_form == FORM_DOTTED;
     place->merge = l.forms != 0;
     place->insert = place->dotted ? event->end - 1 : (uint32_t)(l.insert - body);

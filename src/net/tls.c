@@ -98,7 +98,7 @@ static int on_passphrase(char *out, int size, int for_writing, void *ctx)
 
 static int load_key(const char *file, EVP_PKEY **out, struct err *err)
 {
-    BIO *bio;
+    BIO *bio = NULL;
     int rc = open_pem(file, &bio, err);
     if (rc != 0)
         return rc;
@@ -121,7 +121,7 @@ static int load_key(const char *file, EVP_PKEY **out, struct err *err)
 // The server's own certificate and those that lead from it to one that clients know, in the order of the file.
 static int load_chain(const char *file, STACK_OF(X509) * chain, struct err *err)
 {
-    BIO *bio;
+    BIO *bio = NULL;
     int rc = open_pem(file, &bio, err);
     if (rc != 0)
         return rc;
