@@ -173,18 +173,28 @@ void rig_until(atomic_uint *value, unsigned at_least)
     }
 }
 
-void rig_start(struct rig *rig, struct http_limits limits)
+static void start(struct rig *rig, const struct http_handler *handler, void *ctx, struct http_limits limits)
 {
     memset(rig, 0, sizeof *rig);
     rig->loop = loop_new();
     rig->server = http_server_new(&(struct http_server_conf){
         .loop = rig->loop,
-        .handler = &rig_handler,
-        .ctx = rig,
+        .handler = handler,
+        .ctx = ctx,
         .limits = limits,
-        .on_protocol_error = on_protocol_error,
+        .on_protocol_error = handler == &rig_handler ? on_protocol_error : NULL,
     });
     assert_int_equal(pthread_create(&rig->thread, NULL, run_loop, rig), 0);
+}
+
+void rig_start(struct rig *rig, struct http_limits limits)
+{
+    start(rig, &rig_handler, rig, limits);
+}
+
+void rig_start_with(struct rig *rig, const struct http_handler *handler, void *ctx)
+{
+    start(rig, handler, ctx, HTTP_LIMITS_DEFAULT);
 }
 
 static void free_server(struct rig *rig, int fd)

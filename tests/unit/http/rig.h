@@ -33,6 +33,7 @@ struct rig {
 #define RIG_LARGE (8u << 20)
 
 void rig_start(struct rig *rig, struct http_limits limits);
+void rig_start_with(struct rig *rig, const struct http_handler *handler, void *ctx); // another handler, usual limits
 void rig_stop(struct rig *rig); // frees the server; requests without an answer are aborted
 void rig_drain(struct rig *rig);
 void rig_answer(struct rig *rig); // the oldest /wait that waits: 200 "waited"
