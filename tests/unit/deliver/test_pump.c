@@ -201,12 +201,16 @@ static void batch_free(struct batch *batch)
     mem_free(batch);
 }
 
-static struct batch *append(uint32_t events)
+static void append_lines(uint32_t events, size_t line_bytes)
 {
-    struct batch *batch = batch_new(events, LINE_BYTES);
+    struct batch *batch = batch_new(events, line_bytes);
     worker.batches[worker.appended++] = batch;
     assert_int_equal(store_append(worker.store, batch), 0);
-    return batch;
+}
+
+static void append(uint32_t events)
+{
+    append_lines(events, LINE_BYTES);
 }
 
 static void wait_answers(unsigned count)
@@ -333,11 +337,8 @@ static void hand_overs_are_bounded(void **state)
     wait_hand_overs(1);
     for (unsigned i = 0; i < 200; i++)
         append(1);
-    for (unsigned i = 0; i < 30; i++) {
-        struct batch *batch = batch_new(1, 100000);
-        worker.batches[worker.appended++] = batch;
-        assert_int_equal(store_append(worker.store, batch), 0);
-    }
+    for (unsigned i = 0; i < 30; i++)
+        append_lines(1, 100000);
     set(&script.blocked, false);
     wait_answers(231);
     assert_int_equal(stop(10000), 0);
@@ -384,6 +385,26 @@ static void retry_of_several_batches_keeps_their_order(void **state)
     assert_int_equal(stop(10000), 0);
     static const unsigned expected[] = {0, 3, 6, 9, 1, 4, 7, 2, 5, 8};
     assert_order(expected, 10);
+}
+
+// Batches taken at once make hand-overs of 1 MiB, eleven each; one of the second hand-over comes back.
+static void retry_comes_before_what_was_not_handed_over_yet(void **state)
+{
+    (void)state;
+    script.retries[14] = 1;
+    start(1);
+    set(&script.blocked, true);
+    append(1);
+    wait_hand_overs(1);
+    for (unsigned i = 0; i < 40; i++)
+        append_lines(1, 100000);
+    set(&script.blocked, false);
+    wait_answers(41);
+    assert_int_equal(stop(10000), 0);
+    unsigned expected[41];
+    for (unsigned i = 0; i < 41; i++)
+        expected[i] = i < 14 || i > 22 ? i : i < 22 ? i + 1 : 14;
+    assert_order(expected, 41);
 }
 
 static void rejected_is_final(void **state)
@@ -641,6 +662,7 @@ int main(void)
         PUMP_TEST(hand_overs_are_bounded),
         PUMP_TEST(retry_in_the_middle_comes_before_what_is_newer),
         PUMP_TEST(retry_of_several_batches_keeps_their_order),
+        PUMP_TEST(retry_comes_before_what_was_not_handed_over_yet),
         PUMP_TEST(rejected_is_final),
         PUMP_TEST(down_until_a_delivery_succeeds),
         PUMP_TEST(stuck_is_down),
