@@ -65,7 +65,7 @@ void expose_histogram_add(struct histogram *sum, const struct histogram *part)
 }
 
 void expose_histogram(struct buf *out, const char *name, const char *help, const struct histogram *sum,
-                      const uint64_t bounds[HISTOGRAM_BUCKETS], double scale)
+                      const uint64_t bounds[HISTOGRAM_BUCKETS], double unit)
 {
     uint64_t count = 0;
 
@@ -73,10 +73,10 @@ void expose_histogram(struct buf *out, const char *name, const char *help, const
     for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
         count += sum->buckets[i];
         buf_printf(out, "%s_bucket{le=\"", name);
-        write_number(out, i < HISTOGRAM_BUCKETS ? (double)bounds[i] * scale : INFINITY);
+        write_number(out, i < HISTOGRAM_BUCKETS ? (double)bounds[i] / unit : INFINITY);
         buf_printf(out, "\"} %llu\n", (unsigned long long)count);
     }
     buf_printf(out, "%s_sum ", name);
-    write_number(out, (double)sum->sum * scale);
+    write_number(out, (double)sum->sum / unit);
     buf_printf(out, "\n%s_count %llu\n", name, (unsigned long long)count);
 }

@@ -14,9 +14,10 @@ void expose_family(struct buf *out, const char *name, enum expose_type type, con
 // One sample: name{label="value",...} number. Labels are pairs of strings ended by NULL.
 void expose_sample(struct buf *out, const char *name, const char *const *labels, double value);
 
-// Family and samples of one histogram over several threads' parts. `scale` turns the unit of the values into the base unit (1e-9: ns to s).
+// Family and samples of one histogram over several threads' parts. `unit`: how many of the values make one base unit (1e9: ns
+// to s).
 void expose_histogram(struct buf *out, const char *name, const char *help, const struct histogram *sum,
-                      const uint64_t bounds[HISTOGRAM_BUCKETS], double scale);
+                      const uint64_t bounds[HISTOGRAM_BUCKETS], double unit);
 
 // Adds `part` to `sum`.
 void expose_histogram_add(struct histogram *sum, const struct histogram *part);

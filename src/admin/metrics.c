@@ -76,7 +76,7 @@ static void write_ingest(const struct admin *admin, struct buf *out)
     family_sample(out, "loom_ingest_aborted_total", EXPOSE_COUNTER,
                   "Requests whose client went away before the answer.", (double)aborted);
     expose_histogram(out, "loom_ingest_request_duration_seconds", "First byte of a request to its answer.", &duration,
-                     histogram_duration_ns, 1e-9);
+                     histogram_duration_ns, 1e9);
     expose_histogram(out, "loom_ingest_body_bytes", "Bodies of accepted batches.", &bytes, histogram_size_bytes, 1);
     expose_histogram(out, "loom_ingest_batch_events", "Events in accepted batches.", &events, histogram_events, 1);
     family_sample(out, "loom_ingest_inflight_bytes", EXPOSE_GAUGE, "Bodies and batches held in memory.",
@@ -210,7 +210,7 @@ static void write_process(const struct admin *admin, struct buf *out)
     family_sample(out, "process_max_fds", EXPOSE_GAUGE, "Limit of descriptors.", (double)usage.max_fds);
     family_sample(out, "process_threads", EXPOSE_GAUGE, "Threads.", (double)usage.threads);
     family_sample(out, "process_start_time_seconds", EXPOSE_GAUGE, "When this process started, Unix time.",
-                  (double)admin->started_real_ns * 1e-9);
+                  (double)admin->started_real_ns / 1e9);
 }
 
 void admin_metrics(const struct admin *admin, struct buf *out)

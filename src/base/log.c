@@ -153,6 +153,8 @@ static struct text field_text(const struct log_field *field)
 
 static void line_field(struct line *line, const struct log_field *field)
 {
+    if (field->key == NULL)
+        return;
     size_t begin = line->len;
     bool json = log_shape == LOG_JSON;
     line_str(line, json ? ",\"" : " ");

@@ -28,6 +28,8 @@ struct log_field {
 #define LOG_STR(key, value) ((struct log_field){(key), LOG_FIELD_TEXT, 0, (value), SIZE_MAX})
 #define LOG_TEXT(key, value) ((struct log_field){(key), LOG_FIELD_TEXT, 0, (value).at, (value).len})
 
+#define LOG_NONE ((struct log_field){0}) // for `condition ? LOG_STR(...) : LOG_NONE`: leaves the field out
+
 #define LOG(level, message, ...)                                                                       \
     do {                                                                                               \
         if (log_enabled(level)) {                                                                      \

@@ -46,7 +46,8 @@ static void log_refusal(const struct address *peer, const char *sensor, const ch
         return;
     char address[ADDRESS_TEXT_MAX];
     LOG(LOG_INFO, "request refused", LOG_STR("reason", reason), LOG_INT("status", status), LOG_STR("sensor_id", sensor),
-        LOG_STR("address", address_text(peer, address)), LOG_STR("detail", detail), LOG_INT("held_back", held_back));
+        LOG_STR("address", address_text(peer, address)), detail[0] != '\0' ? LOG_STR("detail", detail) : LOG_NONE,
+        held_back > 0 ? LOG_INT("held_back", held_back) : LOG_NONE);
 }
 
 static void observe(struct ingest_worker *worker, const struct http_request *request)

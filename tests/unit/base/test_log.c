@@ -74,7 +74,7 @@ static void json_line(void **state)
 {
     (void)state;
     LOG(LOG_INFO, "listening", LOG_STR("address", ":8443"), LOG_INT("workers", 2), LOG_INT("min", INT64_MIN),
-        LOG_TEXT("none", ((struct text){NULL, 0})));
+        LOG_NONE, LOG_TEXT("none", ((struct text){NULL, 0})));
     const char *line = taken();
     assert_memory_equal(line, "{\"time\":\"", 9);
     assert_string_equal(after_time(line + 9), "\",\"level\":\"info\",\"message\":\"listening\",\"address\":\":8443\","

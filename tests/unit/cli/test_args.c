@@ -12,7 +12,7 @@
 
 static int parse(struct args *args, struct err *err, const char *a, const char *b, const char *c)
 {
-    char *argv[] = {"loom", (char *)a, (char *)b, (char *)c, NULL};
+    char *argv[] = {(char *)"loom", (char *)a, (char *)b, (char *)c, NULL};
     int argc = 1;
     while (argc < 4 && argv[argc] != NULL)
         argc++;
