@@ -231,13 +231,13 @@ ssize_t tls_session_writev(struct tls_session *session, const struct iovec *part
 int tls_session_shutdown(struct tls_session *session)
 {
     int needs;
-    if (session->lost != 0 || !session->handshake_done || (SSL_get_shutdown(session->ssl) & SSL_SENT_SHUTDOWN) != 0)
+    if (session->notified || session->lost != 0 || !session->handshake_done)
         return 0;
     clear_queue();
     int rc = SSL_shutdown(session->ssl);
-    if (rc >= 0)
-        return 0;
-    return session_result(session, rc, &needs) == -EAGAIN ? -EAGAIN : 0;
+    // SSL_SENT_SHUTDOWN would not do for `notified`: OpenSSL sets it before the alert has found room in the socket.
+    session->notified = rc >= 0 || session_result(session, rc, &needs) != -EAGAIN;
+    return session->notified ? 0 : -EAGAIN;
 }
 
 bool tls_session_buffered(const struct tls_session *session)

@@ -21,6 +21,7 @@ struct tls_session {
     struct socket *socket;
     bool handshake_done;
     bool dry;           // the last read ended in -EAGAIN: what OpenSSL may hold is no whole record
+    bool notified;      // our close_notify is out, or nothing can be sent any more
     int lost;           // 0, or the code with which the connection ended
     const char *reason; // OpenSSL's word for it; static, or NULL
 };

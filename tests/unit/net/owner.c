@@ -69,9 +69,11 @@ static ssize_t owner_write(struct owner *owner)
     }
     if (owner->answering && owner->shut_down) {
         owner->shut_down = false;
-        if (owner->before_shutdown != NULL)
-            owner->before_shutdown(owner);
+        if (owner->around_shutdown != NULL)
+            owner->around_shutdown(owner, false);
         stream_shutdown(owner->stream);
+        if (owner->around_shutdown != NULL)
+            owner->around_shutdown(owner, true);
     }
     return 0;
 }
@@ -185,7 +187,8 @@ void owner_run(struct owner *owner, owner_client *client, void *ctx)
     owner->hash = OWNER_HASH;
     owner->stream = stream_open(owner->loop, pair[0], owner->tls, on_ready, owner);
     CHECK(owner->loop != NULL && owner->stream != NULL);
-    stream_wait(owner->stream, LOOP_READABLE);
+    owner->answering = owner->speaks_first;
+    stream_wait(owner->stream, owner->speaks_first ? LOOP_WRITABLE : LOOP_READABLE);
 
     struct client_thread arguments = {client, pair[1], ctx};
     CHECK(pthread_create(&thread, NULL, client_main, &arguments) == 0);

@@ -24,9 +24,10 @@ struct owner {
     enum owner_style style;
     bool echo;
     size_t answer_len; // not 0: what it writes once the first byte has come, of owner_pattern
+    bool speaks_first; // writes the answer at once instead
     bool shut_down;    // and then it ends its side
-    void (*before_shutdown)(struct owner *owner);
-    int family; // AF_INET or AF_UNIX
+    void (*around_shutdown)(struct owner *owner, bool done); // called before and after
+    int family;                                              // AF_INET or AF_UNIX
 
     // What came of it.
     struct loop *loop;

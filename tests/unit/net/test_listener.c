@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -159,6 +160,34 @@ static void test_wildcard_takes_both_families(void **state)
     awaited = 2;
     loop_run(loop);
     assert_true(strncmp(address_text(&accepted_peer, text), "[::1]:", 6) == 0);
+    close(client);
+}
+
+// Stands before the C library's, for the listener's calls too.
+static bool no_ipv6;
+
+int socket(int domain, int type, int protocol)
+{
+    if (no_ipv6 && domain == AF_INET6) {
+        errno = EAFNOSUPPORT;
+        return -1;
+    }
+    return (int)syscall(SYS_socket, domain, type, protocol);
+}
+
+static void test_wildcard_without_ipv6(void **state)
+{
+    (void)state;
+    char text[ADDRESS_TEXT_MAX];
+    no_ipv6 = true;
+    listen_on(":0");
+    assert_true(strncmp(address_text(listener_address(listener), text), "0.0.0.0:", 8) == 0);
+    refuse("[::1]:0", -EAFNOSUPPORT, "can't listen on");
+    int client = dial(AF_INET);
+    no_ipv6 = false;
+    assert_true(client >= 0);
+    loop_run(loop);
+    assert_int_equal(accepted, 1);
     close(client);
 }
 
@@ -373,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_accepts),
         TEST(test_wildcard_takes_both_families),
+        TEST(test_wildcard_without_ipv6),
         TEST(test_waits_for_start),
         TEST(test_accepts_more_than_one_turn_takes),
         TEST(test_closes_in_its_callback),

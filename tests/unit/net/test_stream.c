@@ -164,12 +164,29 @@ static void test_no_sigpipe(void **state)
     assert_true(owner.end == -EPIPE || owner.end == -ECONNRESET);
 }
 
+static void not_called(void *ctx, int events)
+{
+    (void)ctx;
+    fail_msg("ready: %d", events);
+}
+
+static void test_a_bad_descriptor_opens_nothing(void **state)
+{
+    (void)state;
+    struct loop *loop = loop_new();
+    assert_null(stream_open(loop, 12345, NULL, not_called, NULL));
+    assert_int_equal(net_stats.connections, 0);
+    stream_close(NULL);
+    loop_free(loop);
+}
+
 int main(void)
 {
     alarm(120); // a lost wake-up ends the test
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),  cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_long_answer),
-        cmocka_unit_test(test_reset), cmocka_unit_test(test_no_sigpipe),
+        cmocka_unit_test(test_echo),        cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_long_answer), cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_no_sigpipe),  cmocka_unit_test(test_a_bad_descriptor_opens_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

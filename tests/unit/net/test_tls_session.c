@@ -3,6 +3,8 @@
 // Streams over TLS, against OpenSSL's own client on a blocking socket.
 #include "net/tls_session.h"
 
+#include <poll.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -276,24 +278,68 @@ static void test_small_parts_share_a_record(void **state)
 }
 
 // The answer is all in the socket and leaves no room for the close_notify behind it.
-static void fill_socket(struct owner *owner)
+static sem_t shut_down;
+
+static void leave_no_room(struct owner *owner, bool done)
 {
     const int least = 1;
-    setsockopt(owner->fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least);
+    struct pollfd room = {.fd = owner->fd, .events = POLLOUT};
+    if (!done)
+        setsockopt(owner->fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least);
+    CHECK(poll(&room, 1, 0) == 0);
+    if (done)
+        sem_post(&shut_down);
+}
+
+static void client_reads_after_shutdown(int fd, void *ctx)
+{
+    char got[16000];
+    SSL *ssl = client_connect(fd, *(int *)ctx);
+    write_all(ssl, "x", 1);
+    sem_wait(&shut_down);
+    read_all(ssl, got, sizeof got);
+    client_close(ssl, fd);
 }
 
 static void test_close_notify_waits_for_room(void **state)
 {
     (void)state;
+    sem_init(&shut_down, 0, 0);
     for (size_t v = 0; v < 2; v++) {
-        struct answer answer = {versions[v], 200000, true, 0};
+        int version = versions[v];
         struct owner owner = make_owner(100, OWNER_DRAINS);
-        owner.answer_len = answer.len;
+        owner.answer_len = 16000;
         owner.shut_down = true;
-        owner.before_shutdown = fill_socket;
-        owner_run(&owner, client_reads_answer, &answer);
+        owner.around_shutdown = leave_no_room;
+        owner.family = AF_UNIX; // where the writer's buffer is full until the reader has read
+        owner_run(&owner, client_reads_after_shutdown, &version);
         assert_int_equal(owner.end, STREAM_EOF);
-        assert_int_equal(owner.answered, answer.len);
+        assert_int_equal(owner.answered, 16000);
+    }
+    sem_destroy(&shut_down);
+}
+
+static void client_listens_first(int fd, void *ctx)
+{
+    char got[3000];
+    SSL *ssl = client_connect(fd, *(int *)ctx);
+    write_all(ssl, "x", 1);
+    read_all(ssl, got, sizeof got);
+    client_close(ssl, fd);
+}
+
+// The handshake runs inside writes too, and what the client sends meanwhile is not forgotten.
+static void test_owner_speaks_first(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < 2; v++) {
+        int version = versions[v];
+        struct owner owner = make_owner(100, OWNER_DRAINS);
+        owner.answer_len = 3000;
+        owner.speaks_first = true;
+        owner_run(&owner, client_listens_first, &version);
+        assert_int_equal(owner.end, STREAM_EOF);
+        assert_int_equal(owner.received, 1);
     }
 }
 
@@ -431,14 +477,30 @@ static void client_that_distrusts(int fd, void *ctx)
     close(fd);
 }
 
-static void client_of_http(int fd, void *ctx)
+static void client_that_waits_for_the_end(int fd)
 {
-    (void)ctx;
     char answer[64];
-    CHECK(send(fd, "GET / HTTP/1.1\r\n\r\n", 18, 0) == 18);
     while (read(fd, answer, sizeof answer) > 0)
         ;
     close(fd);
+}
+
+static void client_of_http(int fd, void *ctx)
+{
+    (void)ctx;
+    CHECK(send(fd, "GET / HTTP/1.1\r\n\r\n", 18, 0) == 18);
+    client_that_waits_for_the_end(fd);
+}
+
+static void client_that_says_goodbye(int fd, void *ctx)
+{
+    (void)ctx;
+    SSL *ssl = client_ssl(fd, TLS1_2_VERSION);
+    SSL_set0_rbio(ssl, BIO_new(BIO_s_mem()));
+    CHECK(SSL_connect(ssl) != 1); // the ClientHello is out
+    SSL_free(ssl);
+    CHECK(send(fd, "\x15\x03\x03\x00\x02\x01\x00", 7, 0) == 7); // the alert close_notify
+    client_that_waits_for_the_end(fd);
 }
 
 static void client_that_leaves(int fd, void *ctx)
@@ -466,6 +528,7 @@ static void test_failed_handshakes(void **state)
         {client_of_cbc, -EPROTO, 1, "no shared cipher"},
         {client_that_distrusts, -EPROTO, 1, "sslv3 alert bad certificate"},
         {client_of_http, -EPROTO, 1, "http request"},
+        {client_that_says_goodbye, -ECONNRESET, 1, NULL},
         {client_that_leaves, -ECONNRESET, 1, NULL},
         {client_that_only_looks, -ECONNRESET, 0, NULL},
     };
@@ -621,6 +684,7 @@ int main(void)
         cmocka_unit_test(test_long_answer),
         cmocka_unit_test(test_small_parts_share_a_record),
         cmocka_unit_test(test_close_notify_waits_for_room),
+        cmocka_unit_test(test_owner_speaks_first),
         cmocka_unit_test(test_key_update),
         cmocka_unit_test(test_sessions_resume),
         cmocka_unit_test(test_alpn),
