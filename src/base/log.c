@@ -126,8 +126,8 @@ static void line_escaped(struct line *line, struct text text)
     }
 }
 
-// A value that is too long is cut at a character, and nothing follows it; so the room kept for the tail has place for the
-// quotes of the last value, however the line came out.
+// A value that is too long is cut at a character, and nothing follows it; so the room kept for the tail has place for
+// the quotes of the last value, however the line came out.
 static void line_quoted(struct line *line, struct text text)
 {
     line->data[line->len++] = '"';

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Structured log lines on standard error: one JSON object a line, or a line for the console. A line is written with
-// one write(2), so lines of several threads never mix; a log that can't be written is dropped, never waited for.
-// Any thread. Never hand it a token, a body or the value of a header. A line is at most 4 KiB: one that is longer is cut at a
-// character and says "truncated"; "dropped" tells how many lines before it were lost.
+// Structured log lines on standard error: one JSON object a line, or a line for the console. A line is written with one
+// write(2), so lines of several threads never mix; a log that can't be written is dropped, never waited for. Any
+// thread. Never hand it a token, a body or the value of a header. A line is at most 4 KiB: one that is longer is cut at
+// a character and says "truncated"; "dropped" tells how many lines before it were lost.
 //
 //     LOG(LOG_INFO, "listening", LOG_STR("address", address), LOG_INT("workers", n));
 //     {"time":"2026-11-23T17:02:21.123456Z","level":"info","message":"listening","address":":8443","workers":2}
@@ -43,8 +43,8 @@ void log_setup(enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count);
 
-// At most `burst` lines, then `per_s` a second, over all threads; tells how many lines were held back since the last one
-// that passed. Zero-initialised state; one static instance per kind of line.
+// At most `burst` lines, then `per_s` a second, over all threads; tells how many lines were held back since the last
+// one that passed. Zero-initialised state; one static instance per kind of line.
 struct log_limit {
     int64_t next_ns;    // atomic
     uint64_t held_back; // atomic

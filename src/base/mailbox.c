@@ -3,8 +3,8 @@
 
 #include <stddef.h>
 
-// Senders push onto a list with one compare-and-swap; the receiver takes the whole list with one exchange, so no element
-// is ever popped alone and there is no ABA to guard against.
+// Senders push onto a list with one compare-and-swap; the receiver takes the whole list with one exchange, so no
+// element is ever popped alone and there is no ABA to guard against.
 
 void mailbox_init(struct mailbox *box, void (*wake)(void *ctx), void *ctx)
 {

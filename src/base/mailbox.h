@@ -20,4 +20,4 @@ struct mailbox {
 
 void mailbox_init(struct mailbox *box, void (*wake)(void *ctx), void *ctx);
 void mailbox_send(struct mailbox *box, struct mail *mail); // any thread; box must outlive the call
-bool mailbox_run(struct mailbox *box);                     // receiver only: runs all that waits; false when it was empty
+bool mailbox_run(struct mailbox *box);                     // receiver only: runs what waits; false: nothing did

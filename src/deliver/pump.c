@@ -13,13 +13,13 @@
 #include "deliver/backoff.h"
 #include "net/loop.h"
 
-// One hand-over at a time: what is pending is handed to the sink in pieces, what comes back as RETRY is pending again, before
-// all that is newer, and only when nothing is pending are batches taken from the store. So order is kept, and what lies
-// between the store and the output is bounded.
+// One hand-over at a time: what is pending is handed to the sink in pieces, what comes back as RETRY is pending again,
+// before all that is newer, and only when nothing is pending are batches taken from the store. So order is kept, and
+// what lies between the store and the output is bounded.
 //
-// All runs on the pump's thread but for what others ask: is the output up (atomics: it is asked for every batch), why not
-// (under the mutex), wake up (a mail) and stop. A sink may block that thread (a write to a full pipe), so "stuck" is
-// found by who asks, from the time of the last progress.
+// All runs on the pump's thread but for what others ask: is the output up (atomics: it is asked for every batch), why
+// not (under the mutex), wake up (a mail) and stop. A sink may block that thread (a write to a full pipe), so "stuck"
+// is found by who asks, from the time of the last progress.
 
 #define TAKE_MAX_BATCHES     64
 #define HAND_OVER_BYTES      (1024 * 1024)

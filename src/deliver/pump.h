@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Takes batches from the store, hands them to the sink, settles them. The one place that retries and backs off (exponential
-// with jitter, between retry_backoff_ms and retry_max_backoff_ms). A thread of its own, which also runs the sink.
+// Takes batches from the store, hands them to the sink, settles them. The one place that retries and backs off
+// (exponential with jitter, between retry_backoff_ms and retry_max_backoff_ms). A thread of its own, which also runs
+// the sink.
 
 #include <stdbool.h>
 #include <stdint.h>

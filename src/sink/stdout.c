@@ -12,13 +12,13 @@
 #include "base/mem.h"
 #include "sink/sink.h"
 
-// Lines to standard output. The descriptor may be shared with other processes, so its flags stay as they are: writes block,
-// and O_NONBLOCK, when somebody else has set it, is lived with by poll(2).
+// Lines to standard output. The descriptor may be shared with other processes, so its flags stay as they are: writes
+// block, and O_NONBLOCK, when somebody else has set it, is lived with by poll(2).
 //
-// Each write ends at the end of a line, so lines of others get between ours but not into them, as far as the system keeps a
-// write together. An event is DELIVERED when its line is out whole. When a write fails in the middle of a line, that event
-// and all after it are RETRY, and `sent` says how much of its line is out. It is the first one of the next hand-over (the
-// contract says so), and then only the rest of it is written: nothing twice, nothing in between.
+// Each write ends at the end of a line, so lines of others get between ours but not into them, as far as the system
+// keeps a write together. An event is DELIVERED when its line is out whole. When a write fails in the middle of a line,
+// that event and all after it are RETRY, and `sent` says how much of its line is out. It is the first one of the next
+// hand-over (the contract says so), and then only the rest of it is written: nothing twice, nothing in between.
 //
 // A blocked write is ended by a signal to the thread. The signal alone would be lost if it came just before the write,
 // so `interrupted` is set first and the pump interrupts again and again.

@@ -5,8 +5,8 @@
 
 #include "base/mem.h"
 
-// Workers push onto a list with one compare-and-swap; the pump takes the whole list at once, turns it round and serves from
-// it. So an append takes no lock, and order of arrival is kept over all workers.
+// Workers push onto a list with one compare-and-swap; the pump takes the whole list at once, turns it round and serves
+// from it. So an append takes no lock, and order of arrival is kept over all workers.
 
 #define CACHE_LINE 64 // between what the workers write and what the pump writes
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The contract between ingest and delivery. Ingest appends batches and hears by mail when one is safe; the pump (deliver/pump.h)
-// reads them in order and settles their events. What "safe" means is the store's: the memory store says it when the output
-// has confirmed every event, a durable one when the batch is on disk.
+// The contract between ingest and delivery. Ingest appends batches and hears by mail when one is safe; the pump
+// (deliver/pump.h) reads them in order and settles their events. What "safe" means is the store's: the memory store
+// says it when the output has confirmed every event, a durable one when the batch is on disk.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,14 +35,16 @@ struct store_ops {
     void (*attach)(struct store *store, const struct store_reader *reader);
     // True when an append now has a fair chance: asked before a body is read. Any thread; cheap.
     bool (*accepts)(struct store *store);
-    // 0: the store owns the batch until its mail comes. Negative (-EAGAIN: can't take it now, -ESHUTDOWN): the caller still owns it. Any thread.
+    // 0: the store owns the batch until its mail comes. Negative (-EAGAIN: can't take it now, -ESHUTDOWN): the caller
+    // still owns it. Any thread.
     int (*append)(struct store *store, struct batch *batch);
     // Pump thread only. The next batches in order of arrival that were not taken yet, at most max; how many.
     size_t (*take)(struct store *store, struct batch **out, size_t max);
-    // Pump thread only. A final verdict (not RETRY), once, for each of the events [first, first + count) of a taken batch. The
-    // batch is gone when its last event is settled.
+    // Pump thread only. A final verdict (not RETRY), once, for each of the events [first, first + count) of a taken
+    // batch. The batch is gone when its last event is settled.
     void (*settle)(struct store *store, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict);
-    // Pump thread, at shutdown: a taken batch whose events are not all settled goes back; memory store: status -ESHUTDOWN.
+    // Pump thread, at shutdown: a taken batch whose events are not all settled goes back; memory store: status
+    // -ESHUTDOWN.
     void (*give_back)(struct store *store, struct batch *batch);
     void (*stats)(struct store *store, struct store_stats *out); // any thread
     void (*drain)(struct store *store); // no more appends: -ESHUTDOWN; what is in goes on. Any thread

@@ -23,8 +23,8 @@
 #include "net/loop.h"
 #include "store/memory.h"
 
-// The pump between a real memory store and a sink that does as the test says. Every line is the number of its event, which
-// says what becomes of it. The test's thread is the worker that appends and hears the answers.
+// The pump between a real memory store and a sink that does as the test says. Every line is the number of its event,
+// which says what becomes of it. The test's thread is the worker that appends and hears the answers.
 
 #define EVENTS_MAX 20000
 #define LINE_BYTES 8

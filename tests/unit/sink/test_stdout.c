@@ -341,8 +341,8 @@ static void closed_pipe(void **state)
     buf_fini(&expected);
 }
 
-// A limit on the size of a file breaks a write at any byte, as a full disk does. Every place of the break is tried: in the
-// first line, at its end, in the middle batch, in the last byte.
+// A limit on the size of a file breaks a write at any byte, as a full disk does. Every place of the break is tried: in
+// the first line, at its end, in the middle batch, in the last byte.
 static void rest_of_a_broken_line_goes_first(void **state)
 {
     struct fixture *f = *state;
