@@ -3,6 +3,7 @@
 #include "enrich/decode.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 // Big-endian, up to eight bytes; none is 0.
@@ -14,29 +15,34 @@ static uint64_t read_be(const uint8_t *at, uint32_t size)
     return value;
 }
 
-// Takes `size` bytes of a value's head.
-static int take(const struct mmdb_reader *reader, uint32_t *offset, uint32_t size, uint64_t *value)
+// Is there as much, from an offset on?
+static bool has(const struct mmdb_reader *reader, uint32_t offset, uint32_t bytes)
 {
-    if (*offset > reader->size || size > reader->size - *offset)
-        return -EBADMSG;
-    *value = read_be(reader->at + *offset, size);
-    *offset += size;
-    return 0;
+    return offset <= reader->size && bytes <= reader->size - offset;
 }
 
 static int read_pointer(const struct mmdb_reader *reader, uint8_t control, uint32_t *offset, uint32_t *target)
 {
-    static const uint32_t bias[4] = {0, 2048, 526336, 0}; // each size begins where the shorter one ends
-    unsigned width = (control >> 3) & 3;
-    uint64_t value;
-    if (take(reader, offset, width + 1, &value) != 0)
+    uint32_t bytes = ((control >> 3) & 3) + 1;
+    if (!has(reader, *offset, bytes))
         return -EBADMSG;
-    if (width < 3)
-        value |= (uint64_t)(control & 7) << (8 * (width + 1));
-    value += bias[width];
-    if (value >= reader->size)
-        return -EBADMSG;
-    *target = (uint32_t)value;
+    const uint8_t *at = reader->at + *offset;
+    uint32_t high = control & 7;
+    switch (bytes) { // each form begins where the shorter one ends
+    case 1:
+        *target = high << 8 | at[0];
+        break;
+    case 2:
+        *target = 2048 + (high << 16 | (uint32_t)at[0] << 8 | at[1]);
+        break;
+    case 3:
+        *target = 526336 + (high << 24 | (uint32_t)at[0] << 16 | (uint32_t)at[1] << 8 | at[2]);
+        break;
+    default:
+        *target = (uint32_t)read_be(at, 4);
+        break;
+    }
+    *offset += bytes;
     return 0;
 }
 
@@ -47,81 +53,60 @@ static int read_size(const struct mmdb_reader *reader, uint8_t control, uint32_t
     *size = control & 31;
     if (*size < 29)
         return 0;
-    unsigned more = *size - 29;
-    uint64_t value;
-    if (take(reader, offset, more + 1, &value) != 0)
+    uint32_t bytes = *size - 28;
+    if (!has(reader, *offset, bytes))
         return -EBADMSG;
-    *size = (uint32_t)value + bias[more];
+    *size = (uint32_t)read_be(reader->at + *offset, bytes) + bias[bytes - 1];
+    *offset += bytes;
     return 0;
 }
 
-static int check_payload(const struct mmdb_reader *reader, const struct mmdb_value *value)
+// By type: the bytes that a payload may have. Types that are not here are none, or have no payload.
+static const struct {
+    bool known;
+    uint32_t least, most;
+} payloads[] = {
+    [VALUE_TEXT] = {true, 0, UINT32_MAX}, [VALUE_BYTES] = {true, 0, UINT32_MAX}, [VALUE_DOUBLE] = {true, 8, 8},
+    [VALUE_FLOAT] = {true, 4, 4},         [VALUE_UINT16] = {true, 0, 2},         [VALUE_UINT32] = {true, 0, 4},
+    [VALUE_UINT64] = {true, 0, 8},        [VALUE_UINT128] = {true, 0, 16},       [VALUE_INT32] = {true, 0, 4},
+};
+
+static bool payload_fits(const struct mmdb_reader *reader, const struct mmdb_value *value)
 {
-    uint32_t most;
-    switch (value->type) {
-    case VALUE_TEXT:
-    case VALUE_BYTES:
-        most = UINT32_MAX;
-        break;
-    case VALUE_UINT16:
-        most = 2;
-        break;
-    case VALUE_UINT32:
-    case VALUE_INT32:
-        most = 4;
-        break;
-    case VALUE_UINT64:
-        most = 8;
-        break;
-    case VALUE_UINT128:
-        most = 16;
-        break;
-    case VALUE_DOUBLE:
-        if (value->size != 8)
-            return -EBADMSG;
-        most = 8;
-        break;
-    case VALUE_FLOAT:
-        if (value->size != 4)
-            return -EBADMSG;
-        most = 4;
-        break;
-    default:
-        return -EBADMSG;
-    }
-    if (value->size > most || value->payload > reader->size || value->size > reader->size - value->payload)
-        return -EBADMSG;
-    return 0;
+    size_t type = value->type;
+    return type < sizeof payloads / sizeof *payloads && payloads[type].known && value->size >= payloads[type].least &&
+           value->size <= payloads[type].most && has(reader, value->payload, value->size);
 }
 
 // One value as it stands there. Of a pointer, payload is the target.
 static int read_in_place(struct mmdb_reader *reader, uint32_t offset, struct mmdb_value *value)
 {
-    uint64_t control, extended;
-    if (reader->steps == 0 || take(reader, &offset, 1, &control) != 0)
+    if (reader->steps == 0 || !has(reader, offset, 1))
         return -EBADMSG;
     reader->steps--;
 
-    unsigned type = (unsigned)control >> 5;
-    if (type == 0) {
-        if (take(reader, &offset, 1, &extended) != 0 || extended == 0)
-            return -EBADMSG;
-        type = 7 + (unsigned)extended;
-    }
-    value->type = (enum mmdb_type)type;
+    uint8_t control = reader->at[offset++];
+    unsigned type = control >> 5;
     if (type == VALUE_POINTER) {
+        value->type = VALUE_POINTER;
         value->size = 0;
-        int code = read_pointer(reader, (uint8_t)control, &offset, &value->payload);
+        int code = read_pointer(reader, control, &offset, &value->payload);
         value->next = offset;
         return code;
     }
-    if (read_size(reader, (uint8_t)control, &offset, &value->size) != 0)
+    if (type == 0) {
+        if (!has(reader, offset, 1))
+            return -EBADMSG;
+        type = 7 + (unsigned)reader->at[offset++];
+    }
+    value->type = (enum mmdb_type)type;
+    if (read_size(reader, control, &offset, &value->size) != 0)
         return -EBADMSG;
     value->payload = offset;
     value->next = offset;
     if (type == VALUE_MAP || type == VALUE_ARRAY || type == VALUE_BOOLEAN)
         return 0;
-    if (check_payload(reader, value) != 0)
+    if (!payload_fits(reader, value))
         return -EBADMSG;
     value->next += value->size;
     return 0;
@@ -130,6 +115,7 @@ static int read_in_place(struct mmdb_reader *reader, uint32_t offset, struct mmd
 int mmdb_read(struct mmdb_reader *reader, uint32_t offset, struct mmdb_value *value)
 {
     int code = read_in_place(reader, offset, value);
+    value->followed = false;
     if (code != 0 || value->type != VALUE_POINTER)
         return code;
     uint32_t next = value->next;
@@ -137,25 +123,26 @@ int mmdb_read(struct mmdb_reader *reader, uint32_t offset, struct mmdb_value *va
     if (code == 0 && value->type == VALUE_POINTER)
         code = -EBADMSG; // the format forbids it, and it could be a ring
     value->next = next;
+    value->followed = true;
     return code;
 }
 
-int mmdb_skip(struct mmdb_reader *reader, uint32_t *offset)
+int mmdb_skip(struct mmdb_reader *reader, uint32_t *offset, uint64_t count)
 {
-    uint64_t pending = 1;
-    while (pending > 0) {
+    while (count > 0) {
+        // Each takes a step at least, so a size that no file could hold ends here rather than after millions.
+        if (count > reader->steps)
+            return -EBADMSG;
         struct mmdb_value value;
         int code = read_in_place(reader, *offset, &value);
         if (code != 0)
             return code;
         *offset = value.next;
-        pending--;
+        count--;
         if (value.type == VALUE_MAP)
-            pending += UINT64_C(2) * value.size;
+            count += UINT64_C(2) * value.size;
         else if (value.type == VALUE_ARRAY)
-            pending += value.size;
-        if (pending > reader->steps)
-            return -EBADMSG;
+            count += value.size;
     }
     return 0;
 }

@@ -7,6 +7,7 @@
 // MMDB_get_entry_data_list follows pointers into lists of any length, so a hostile file ends the process by stack or
 // by time. This reader never recurses, never leaves the section, and gives up after a fixed number of steps.
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/text.h"
@@ -39,6 +40,7 @@ struct mmdb_reader {
 
 struct mmdb_value {
     enum mmdb_type type;
+    bool followed;    // a pointer led to it: `next` is what follows the pointer
     uint32_t size;    // bytes of a payload; members of a map; elements of an array; 0 or 1 of a boolean
     uint32_t payload; // where its bytes, or its first member or element, begin
     uint32_t next;    // where what follows it begins; for a map or array that stands in place, its first member
@@ -48,8 +50,8 @@ struct mmdb_value {
 // a pointer, or the steps are used up.
 int mmdb_read(struct mmdb_reader *reader, uint32_t offset, struct mmdb_value *value);
 
-// Moves *offset past the value that stands there, whatever is in it.
-int mmdb_skip(struct mmdb_reader *reader, uint32_t *offset);
+// Moves *offset past the `count` values that stand there, whatever is in them.
+int mmdb_skip(struct mmdb_reader *reader, uint32_t *offset, uint64_t count);
 
 // What a value holds; the type was checked by the caller for text, and is checked here for numbers.
 struct text mmdb_text(const struct mmdb_reader *reader, const struct mmdb_value *value);

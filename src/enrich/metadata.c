@@ -125,7 +125,7 @@ static int read_values(struct mmdb_reader *reader, struct metadata_values *value
                 return err_set(err, ERR_DATABASE, "%s of the metadata is broken", keys[key].name);
             values->seen[key] = true;
         }
-        if (mmdb_skip(reader, &offset) != 0)
+        if (mmdb_skip(reader, &offset, 1) != 0)
             return err_set(err, ERR_DATABASE, "the metadata is broken");
     }
     for (int key = 0; key < KEY_COUNT; key++) {

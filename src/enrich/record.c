@@ -95,27 +95,29 @@ static void take_text(struct reading *reading, const struct mmdb_value *value, e
         reading->record->text[field] = mmdb_text(reading->reader, value);
 }
 
-static int take_names(struct reading *reading, const struct mmdb_value *names, enum record_field field)
+// Takes also *end, where the map ends, when it stands in place.
+static int take_names(struct reading *reading, const struct mmdb_value *names, enum record_field field, uint32_t *end)
 {
-    if (names->type != VALUE_MAP)
-        return 0;
     uint32_t offset = names->payload;
-    for (uint32_t i = 0; i < names->size; i++) {
+    for (uint32_t left = names->size; left > 0; left--) {
         struct mmdb_value key, value;
         if (mmdb_read(reading->reader, offset, &key) != 0 || key.type != VALUE_TEXT ||
             mmdb_read(reading->reader, key.next, &value) != 0)
             return -EBADMSG;
         struct text language = mmdb_text(reading->reader, &key);
-        if (text_eq(language, reading->language) && value.type == VALUE_TEXT && value.size > 0) {
+        bool found = text_eq(language, reading->language) && value.type == VALUE_TEXT && value.size > 0;
+        if (found || text_eq(language, TEXT("en")))
             take_text(reading, &value, field);
+        if (found && names->followed)
             return 0;
-        }
-        if (text_eq(language, TEXT("en")))
-            take_text(reading, &value, field);
         offset = key.next;
-        if (mmdb_skip(reading->reader, &offset) != 0)
+        // What is left after the one that was looked for is all skipped at once.
+        if (mmdb_skip(reading->reader, &offset, found ? 2 * (uint64_t)left - 1 : 1) != 0)
             return -EBADMSG;
+        if (found)
+            break;
     }
+    *end = offset;
     return 0;
 }
 
@@ -133,24 +135,21 @@ static void take_degrees(struct reading *reading, const struct mmdb_value *value
         *out = degrees;
 }
 
-static int read_map(struct reading *reading, const struct mmdb_value *map, const struct rule *rules);
+static int read_map(struct reading *reading, const struct mmdb_value *map, const struct rule *rules, uint32_t *end);
 
 static int take_last(struct reading *reading, const struct mmdb_value *array, const struct rule *rules)
 {
-    if (array->type != VALUE_ARRAY || array->size == 0)
-        return 0;
     uint32_t offset = array->payload;
-    for (uint32_t i = 1; i < array->size; i++) {
-        if (mmdb_skip(reading->reader, &offset) != 0)
-            return -EBADMSG;
-    }
+    if (array->size == 0)
+        return 0;
     struct mmdb_value last;
-    if (mmdb_read(reading->reader, offset, &last) != 0)
+    if (mmdb_skip(reading->reader, &offset, array->size - 1) != 0 || mmdb_read(reading->reader, offset, &last) != 0)
         return -EBADMSG;
-    return last.type == VALUE_MAP ? read_map(reading, &last, rules) : 0;
+    return last.type == VALUE_MAP ? read_map(reading, &last, rules, &offset) : 0;
 }
 
-static int take_value(struct reading *reading, const struct mmdb_value *value, const struct rule *rule)
+// Takes what the rule wants; a value of another type is left. *end is changed where a map was read to its end.
+static int take_value(struct reading *reading, const struct mmdb_value *value, const struct rule *rule, uint32_t *end)
 {
     switch (rule->shape) {
     case TAKE_END:
@@ -159,11 +158,11 @@ static int take_value(struct reading *reading, const struct mmdb_value *value, c
         take_text(reading, value, rule->field);
         return 0;
     case TAKE_NAMES:
-        return take_names(reading, value, rule->field);
+        return value->type == VALUE_MAP ? take_names(reading, value, rule->field, end) : 0;
     case TAKE_MAP:
-        return value->type == VALUE_MAP ? read_map(reading, value, rule->members) : 0;
+        return value->type == VALUE_MAP ? read_map(reading, value, rule->members, end) : 0;
     case TAKE_LAST:
-        return take_last(reading, value, rule->members);
+        return value->type == VALUE_ARRAY ? take_last(reading, value, rule->members) : 0;
     case TAKE_AS_NUMBER:
         take_as_number(reading, value);
         return 0;
@@ -177,20 +176,36 @@ static int take_value(struct reading *reading, const struct mmdb_value *value, c
     return 0;
 }
 
-static int read_map(struct reading *reading, const struct mmdb_value *map, const struct rule *rules)
+// Reads one member's value and moves *offset past it.
+static int read_member(struct reading *reading, const struct rule *rule, uint32_t *offset)
+{
+    struct mmdb_value value;
+    if (mmdb_read(reading->reader, *offset, &value) != 0)
+        return -EBADMSG;
+    uint32_t end = value.next;
+    if (take_value(reading, &value, rule, &end) != 0)
+        return -EBADMSG;
+    bool container = value.type == VALUE_MAP || value.type == VALUE_ARRAY;
+    if (container && !value.followed && end == value.next)
+        return mmdb_skip(reading->reader, offset, 1); // nothing of it was read
+    *offset = value.followed ? value.next : end;
+    return 0;
+}
+
+static int read_map(struct reading *reading, const struct mmdb_value *map, const struct rule *rules, uint32_t *end)
 {
     uint32_t offset = map->payload;
     for (uint32_t i = 0; i < map->size; i++) {
-        struct mmdb_value key, value;
+        struct mmdb_value key;
         if (mmdb_read(reading->reader, offset, &key) != 0 || key.type != VALUE_TEXT)
             return -EBADMSG;
         offset = key.next;
         const struct rule *rule = find_rule(rules, mmdb_text(reading->reader, &key));
-        if (rule != NULL && (mmdb_read(reading->reader, offset, &value) != 0 || take_value(reading, &value, rule) != 0))
-            return -EBADMSG;
-        if (mmdb_skip(reading->reader, &offset) != 0)
-            return -EBADMSG;
+        int code = rule != NULL ? read_member(reading, rule, &offset) : mmdb_skip(reading->reader, &offset, 1);
+        if (code != 0)
+            return code;
     }
+    *end = offset;
     return 0;
 }
 
@@ -202,7 +217,7 @@ int record_read(struct mmdb_reader *reader, uint32_t offset, struct text languag
     if (mmdb_read(reader, offset, &root) != 0)
         return -EBADMSG;
     // A record that is no map belongs to a schema that Loom does not know.
-    int code = root.type == VALUE_MAP ? read_map(&reading, &root, root_rules) : 0;
+    int code = root.type == VALUE_MAP ? read_map(&reading, &root, root_rules, &offset) : 0;
     // Neither comparison holds for a NaN.
     record->has_location = fabs(record->latitude) <= 90 && fabs(record->longitude) <= 180;
     return code;

@@ -2,6 +2,8 @@
 
 #include "enrich/render.h"
 
+#include <math.h>
+
 #include "json/write.h"
 
 // The object being written: its brace comes with its first member.
@@ -38,13 +40,40 @@ static void write_region_code(struct object *object, struct text country, struct
     write_text(object, "region_iso_code", (struct text){code, country.len + 1 + region.len});
 }
 
+// Coordinates have few decimals, so a small division finds most of them: a quotient of two whole numbers that a double
+// holds is rounded just as reading the decimal text is. A tenth of what the general way costs.
+static void write_degrees(struct buf *out, double degrees)
+{
+    double scale = 1;
+    for (int decimals = 0; decimals <= 7; decimals++, scale *= 10) {
+        double scaled = nearbyint(degrees * scale);
+        if (scaled / scale != degrees || (scaled == 0 && signbit(scaled)))
+            continue;
+        uint64_t whole = (uint64_t)fabs(scaled);
+        uint64_t unit = (uint64_t)scale;
+        if (scaled < 0)
+            buf_char(out, '-');
+        buf_uint(out, whole / unit);
+        if (decimals > 0) {
+            char digits[8];
+            uint64_t fraction = whole % unit;
+            for (int i = decimals - 1; i >= 0; i--, fraction /= 10)
+                digits[i] = (char)('0' + fraction % 10);
+            buf_char(out, '.');
+            buf_append(out, digits, (size_t)decimals);
+        }
+        return;
+    }
+    json_write_double(out, degrees);
+}
+
 static void write_location(struct object *object, double latitude, double longitude)
 {
     begin_member(object, "location");
     buf_str(object->out, "{\"lat\":");
-    json_write_double(object->out, latitude);
+    write_degrees(object->out, latitude);
     buf_str(object->out, ",\"lon\":");
-    json_write_double(object->out, longitude);
+    write_degrees(object->out, longitude);
     buf_char(object->out, '}');
 }
 
