@@ -185,6 +185,8 @@ static void write_output(const struct admin *admin, struct buf *out)
                   (double)counter_get(&stats->writes));
     output_family(admin, out, "loom_output_events_total", EXPOSE_COUNTER, "Events the output has taken.",
                   (double)counter_get(&stats->events));
+    output_family(admin, out, "loom_output_rejected_total", EXPOSE_COUNTER, "Events the output will never take.",
+                  (double)counter_get(&stats->rejected));
     output_family(admin, out, "loom_output_bytes_total", EXPOSE_COUNTER, "Bytes the output has taken.",
                   (double)counter_get(&stats->bytes));
     output_family(admin, out, "loom_output_errors_total", EXPOSE_COUNTER, "Writes to the output that failed.",

@@ -286,6 +286,7 @@ static void stop(struct service *service)
         worker_stop(service->workers[i]);
     if (service->store != NULL)
         service->store->ops->close(service->store);
+    pump_free(service->pump);
     loop_timer_close(&service->shutdown_timer);
     loop_signal_close(&service->sigterm);
     loop_signal_close(&service->sigint);
