@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any bytes as a configuration file. Parsing ends, says the same twice, and keeps what conf/toml.h promises; loading keeps
-// to its list of problems; and what stands in a refused table never comes out of it.
+// Any bytes as a configuration file. Parsing ends, says the same twice, and keeps what conf/toml.h promises; loading
+// keeps to its list of problems; and what stands in a refused table never comes out of it.
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -66,7 +66,7 @@ const struct option options[] = {
     {KEY(limits, per_sensor_rps, INT), .flags = OPTION_OFF, .number = 50, .min = 1, .max = 1000000,
      .help = "Requests a second that one sensor may send; up to one second's worth may come at once. Above: 429. -1 "
              "turns the limit off."},
-    {KEY(limits, per_sensor_events_rps, INT), .flags = OPTION_OFF, .number = -1, .min = 1, .max = 1000000000,
+    {KEY(limits, per_sensor_events_rps, INT), .flags = OPTION_OFF, .number = -1, .min = 1, .max = 10000000,
      .default_note = "off", .example = "5000",
      .help = "Events a second that one sensor may send, counted like per_sensor_rps. Above: 429."},
     {KEY(limits, max_connections, INT), .number = 10000, .min = 1, .max = 1000000,

@@ -9,7 +9,8 @@
 #include "base/text.h"
 
 #define SENSOR_STATUS_COUNT 12
-extern const unsigned sensor_status[SENSOR_STATUS_COUNT]; // 204, 400, 401, 404, 405, 408, 413, 415, 429, 500, 503, 0 (other)
+// 204, 400, 401, 404, 405, 408, 413, 415, 429, 500, 503, 0 (other)
+extern const unsigned sensor_status[SENSOR_STATUS_COUNT];
 
 struct sensor {
     const char *id;
@@ -21,13 +22,15 @@ struct sensor {
 void sensor_count(struct sensor *sensor, unsigned status); // any thread
 
 struct auth;
-// Reads LOOM_SENSOR_* of environ and token_file ("" or NULL: none). All faults at once, a line each, in *problems (errors) and *warnings;
-// texts name variable, sensor, file and line, never a token. 0, or ERR_CONFIG when there are errors. No token at all is an error.
+// Reads LOOM_SENSOR_* of the environment and token_file ("" or NULL: none). All faults at once, a line each, in
+// *problems (errors) and *warnings; texts name variable, sensor, file and line, never a token. 0, or ERR_CONFIG when
+// there are errors: then *out is NULL. No token at all is an error.
 struct buf;
-int auth_open(char *const *environ, const char *token_file, struct auth **out, struct buf *problems, struct buf *warnings);
-void auth_close(struct auth *auth);
+int auth_open(char *const *env, const char *token_file, struct auth **out, struct buf *problems, struct buf *warnings);
+void auth_close(struct auth *auth); // or NULL
 
-// The sensor of an Authorization value ("Bearer <token>", scheme in any case), or NULL. Takes the same time whichever token it is.
+// The sensor of an Authorization value ("Bearer <token>", scheme in any case), or NULL. The time it takes depends on
+// the length of the token that was sent, and on nothing else of it or of the tokens that there are.
 struct sensor *auth_check(const struct auth *auth, struct text authorization);
 size_t auth_count(const struct auth *auth);
 struct sensor *auth_sensor(const struct auth *auth, size_t i); // in order of id
