@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "ingest/worker.h"
+#include "json/write.h"
 
 static const struct {
     const char *name; // metric label and log
@@ -77,14 +78,16 @@ void answer_refusal(struct ingest_worker *worker, struct http_request *request, 
 {
     unsigned status = answers[refusal->why].status;
     char detail[160] = "";
-    char body[256];
     char headers[64] = "";
+    struct buf body = BUF_EMPTY;
 
-    if (refusal->detail != NULL)
+    buf_printf(&body, "{\"error\":\"%s\"", answers[refusal->why].word);
+    if (refusal->detail != NULL) {
         write_detail(refusal, detail, sizeof detail);
-    int len = detail[0] != '\0' ? snprintf(body, sizeof body, "{\"error\":\"%s\",\"detail\":\"%s\"}",
-                                           answers[refusal->why].word, detail)
-                                : snprintf(body, sizeof body, "{\"error\":\"%s\"}", answers[refusal->why].word);
+        buf_str(&body, ",\"detail\":");
+        json_write_string(&body, text_of(detail));
+    }
+    buf_char(&body, '}');
     if (status == 401)
         snprintf(headers, sizeof headers, "WWW-Authenticate: Bearer\r\n");
     else if (retry_after_s > 0)
@@ -97,7 +100,8 @@ void answer_refusal(struct ingest_worker *worker, struct http_request *request, 
     http_respond(request, &(struct http_response){.status = status,
                                                   .content_type = "application/json",
                                                   .headers = headers[0] != '\0' ? headers : NULL,
-                                                  .body = {body, (size_t)len}});
+                                                  .body = {body.data, body.len}});
+    buf_fini(&body);
 }
 
 static void count_unknown(struct ingest_worker *worker, const struct address *peer, enum ingest_refusal why,
