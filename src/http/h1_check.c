@@ -143,7 +143,10 @@ static const char *check_special(struct h1_head_check *check, struct text name, 
         if (!parse_length(value, &check->length))
             return "invalid Content-Length";
         check->has_length = true;
-    } else if (text_eq_nocase(name, TEXT("Transfer-Encoding"))) {
+    } else if (starts_nocase(name, TEXT("Transfer-Encoding"))) {
+        // http-parser takes any name that begins like this for the header itself.
+        if (name.len > sizeof "Transfer-Encoding" - 1)
+            return "invalid header name";
         if (check->chunked)
             return "repeated Transfer-Encoding";
         if (!text_eq_nocase(value, TEXT("chunked")))
@@ -172,7 +175,7 @@ static const char *check_field_line(struct h1_head_check *check, struct text lin
     if (!all(value, H1_VALUE))
         return "invalid character in a header";
     if (name.len != sizeof "Host" - 1 && name.len != sizeof "Content-Length" - 1 &&
-        name.len != sizeof "Transfer-Encoding" - 1)
+        name.len < sizeof "Transfer-Encoding" - 1)
         return NULL;
     while (value.len > 0 && (value.at[0] == ' ' || value.at[0] == '\t'))
         value = from(value, 1);

@@ -2,6 +2,7 @@
 
 #include "rig.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -298,6 +299,8 @@ void rig_send(int fd, const char *bytes, size_t len)
 {
     while (len > 0) {
         ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
         assert_true(n > 0);
         bytes += n;
         len -= (size_t)n;
@@ -309,6 +312,17 @@ void rig_say(int fd, const char *text)
     rig_send(fd, text, strlen(text));
 }
 
+// A socket with a time-out is not restarted after an interruption by the system.
+static ssize_t receive(int fd, void *out, size_t len)
+{
+    ssize_t n;
+
+    do
+        n = recv(fd, out, len, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 void rig_read(int fd, struct buf *out, bool with_body)
 {
     const char *end = NULL;
@@ -316,7 +330,7 @@ void rig_read(int fd, struct buf *out, bool with_body)
     out->len = 0;
     while (end == NULL) { // byte by byte: what follows the head stays in the socket
         buf_reserve(out, 2);
-        ssize_t n = recv(fd, out->data + out->len, 1, 0);
+        ssize_t n = receive(fd, out->data + out->len, 1);
         if (n != 1)
             fail_msg("no answer: %zd after \"%.*s\"", n, (int)out->len, out->data);
         out->data[++out->len] = '\0';
@@ -326,7 +340,7 @@ void rig_read(int fd, struct buf *out, bool with_body)
     size_t left = length != NULL && with_body ? strtoul(length + strlen("\r\nContent-Length: "), NULL, 10) : 0;
     buf_reserve(out, left + 1);
     while (left > 0) {
-        ssize_t n = recv(fd, out->data + out->len, left, 0);
+        ssize_t n = receive(fd, out->data + out->len, left);
         assert_true(n > 0);
         out->len += (size_t)n;
         left -= (size_t)n;
@@ -349,6 +363,6 @@ void rig_expect_end(int fd)
 {
     char byte;
 
-    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    assert_int_equal(receive(fd, &byte, 1), 0);
     close(fd);
 }
