@@ -5,8 +5,8 @@
 //
 //     bench_discard [--tls CERT KEY] [--workers N] ADDRESS
 //
-// Prints the address it listens on (with the port the system chose), and serves until SIGTERM or SIGINT. The main thread accepts and
-// hands each connection to the worker that has the fewest, as loomd does.
+// Prints the address it listens on (with the port the system chose), and serves until SIGTERM or SIGINT. The main
+// thread accepts and hands each connection to the worker that has the fewest, as loomd does.
 
 #include <pthread.h>
 #include <signal.h>
@@ -177,7 +177,7 @@ int main(int argc, char **argv)
                 return fail(&err);
             i += 2;
         } else if (strcmp(argv[i], "--workers") == 0 && argc - i > 1) {
-            worker_count = (unsigned)atoi(argv[++i]);
+            worker_count = (unsigned)strtoul(argv[++i], NULL, 10);
         } else {
             return usage();
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A connection works in turns: conn_run writes what waits, reads, feeds HTTP/1, and stops where nothing more can be done; then
-// `settle` says what to wait for and until when. A turn begins when the stream is ready, and after an answer that came from
-// outside of one. Nothing is released in mid-turn: what goes wrong sets `lost`.
+// A connection works in turns: `work` writes what waits, reads, feeds HTTP/1, and stops where nothing more can be
+// done; then `settle` says what to wait for and until when. A turn begins when the stream is ready, and after an answer
+// that came from outside of one. Nothing is released in mid-turn: what goes wrong sets `lost`.
 
 #include "http/conn.h"
 
@@ -67,8 +67,8 @@ static void write_rest(struct http_conn *conn)
         buf_fini(&conn->out);
 }
 
-// RFC 9112, 9.6: a close while the client still sends would make the system send a reset, which can destroy the answer before
-// the client has read it. So only our side is closed, and what comes is dropped for a while.
+// RFC 9112, 9.6: a close while the client still sends would make the system send a reset, which can destroy the answer
+// before the client has read it. So only our side is closed, and what comes is dropped for a while.
 static void start_linger(struct http_conn *conn)
 {
     stream_shutdown(conn->stream);

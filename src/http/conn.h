@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// One HTTP/1 connection: its stream, the request that it is at, and the answer on its way out. Between server.c and conn.c.
+// One HTTP/1 connection: its stream, the request that it is at, and the answer on its way out. Between server.c and
+// conn.c.
 
 #include "base/buf.h"
 #include "http/deadline.h"
@@ -47,7 +48,7 @@ struct http_conn {
     struct h1 h1;
     enum http_phase phase;
     bool with_handler;  // a handler has the request: it answers, or is told that it is over
-    bool running;       // conn_run is on the stack, and looks after what follows from an answer
+    bool running;       // a turn is on the stack, and looks after what follows from an answer
     bool lost;          // to be released at the end of the turn
     bool eof;           // the client has closed its sending side
     bool renew;         // the phase is new: its deadline begins now, though of the same kind as the last

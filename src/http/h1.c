@@ -183,7 +183,8 @@ static enum http_method method_of(struct text name)
 }
 
 // A head that is whole and lawful. The parsers know lists of methods, each its own, and refuse the rest; a method that
-// Loom has no use for is shown to them as OPTIONS, so that it ends in 404 or 405 like any other. Framing does not depend on it.
+// Loom has no use for is shown to them as OPTIONS, so that it ends in 404 or 405 like any other. Framing does not
+// depend on it.
 static void parse_head(struct h1 *h1, struct text head)
 {
     struct text method = h1->head_check.method;

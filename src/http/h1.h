@@ -3,8 +3,9 @@
 
 // HTTP/1 from bytes to the events of a request; knows no socket, no clock and no answer. Owned by its connection.
 //
-// A head is gathered until it is whole (in place when it comes in one piece), checked (h1_check.h) and only then given to the parser
-// library; what the two make of it must agree. A body is handed on as spans of the bytes that were fed, never copied.
+// A head is gathered until it is whole (in place when it comes in one piece), checked (h1_check.h) and only then given
+// to the parser library; what the two make of it must agree. A body is handed on as spans of the bytes that were fed,
+// never copied.
 
 #include "base/buf.h"
 #include "http/h1_check.h"
@@ -64,5 +65,6 @@ void h1_next(struct h1 *h1); // ready for the next message
 // Feeds bytes; returns how many were taken: all, or less when the message is complete or refused.
 size_t h1_feed(struct h1 *h1, const char *data, size_t len);
 
-// From on_headers on: bytes of the body still to come; HTTP_LENGTH_UNKNOWN when it is chunked or the message is refused.
+// From on_headers on: bytes of the body still to come; HTTP_LENGTH_UNKNOWN when it is chunked or the message is
+// refused.
 uint64_t h1_left(const struct h1 *h1);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What RFC 9112 forbids and a lenient parser lets pass, refused before the parser sees it. No parser: it looks at the same bytes,
-// says yes or no, and knows where the message ends, so that h1.c can hold the parser to it.
+// What RFC 9112 forbids and a lenient parser lets pass, refused before the parser sees it. No parser: it looks at the
+// same bytes, says yes or no, and knows where the message ends, so that h1.c can hold the parser to it.
 //
-// The head is checked line by line as the lines become whole, so that a refusal does not wait for the end of the head; the
-// framing of a chunked body byte by byte. Pure: no memory, no clock.
+// The head is checked line by line as the lines become whole, so that a refusal does not wait for the end of the head;
+// the framing of a chunked body byte by byte. Pure: no memory, no clock.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,8 +36,8 @@ struct h1_head_check {
     struct h1_refusal refusal;
 };
 
-// Checks the lines that have become whole since the last call; head is all that came so far, or its first max bytes. True when
-// the head is whole and lawful; else see refusal, without which more bytes are needed.
+// Checks the lines that have become whole since the last call; head is all that came so far, or its first max bytes.
+// True when the head is whole and lawful; else see refusal, without which more bytes are needed.
 bool h1_head_check(struct h1_head_check *check, struct text head);
 
 // The parts of a request target. false: none of the four forms of RFC 9112, 3.2.
@@ -71,6 +71,6 @@ struct h1_chunk_check {
 
 void h1_chunk_check_init(struct h1_chunk_check *check, size_t max_trailers);
 
-// Looks at a run of bytes that belong together and returns its length: *pass says whether they go to the parser. Extensions
-// and trailers are checked and do not. 0: see refusal; what was lawful before it has been returned.
+// Looks at a run of bytes that belong together and returns its length: *pass says whether they go to the parser.
+// Extensions and trailers are checked and do not. 0: see refusal; what was lawful before it has been returned.
 size_t h1_chunk_check(struct h1_chunk_check *check, const char *data, size_t len, bool *pass);

@@ -4,8 +4,8 @@
 //
 //     SIZE [";" extension] CR LF  data CR LF  ...  0 [";" extension] CR LF  [trailer CR LF]...  CR LF
 //
-// A receiver may ignore extensions and trailers (RFC 9112, 7.1.1 and 7.1.2), and parsers differ in what they take for one:
-// they are checked here for their characters and their size, and go no further.
+// A receiver may ignore extensions and trailers (RFC 9112, 7.1.1 and 7.1.2), and parsers differ in what they take for
+// one: they are checked here for their characters and their size, and go no further.
 
 #include "http/h1_check.h"
 #include "http/h1_class.h"

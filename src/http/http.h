@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a handler sees of an HTTP request, the same for every version of the protocol. A request lives on the loop of its
-// connection; all calls there.
+// What a handler sees of an HTTP request, the same for every version of the protocol. A request lives on the loop of
+// its connection; all calls there.
 //
-// Order of calls: on_headers, on_body any number of times, on_complete. http_respond ends it at any point, from inside a
-// call or later from the loop: nothing is called for that request afterwards, and its pointer is dead once the handler
-// returns. When the client goes away, breaks the protocol or is too slow before there is an answer, on_abort comes instead of
-// what is missing. http_respond never calls a handler, so a caller need not expect to be entered again.
+// Order of calls: on_headers, on_body any number of times, on_complete. http_respond ends it at any point, from inside
+// a call or later from the loop: nothing is called for that request afterwards, and its pointer is dead once the
+// handler returns. When the client goes away, breaks the protocol or is too slow before there is an answer, on_abort
+// comes instead of what is missing. http_respond never calls a handler, so a caller need not expect to be entered
+// again.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,8 +26,8 @@ struct http_handler;
 
 struct http_request {
     struct loop *loop;
-    // Whom the calls go to, and with which ctx: the server's at first. Inside on_headers a handler may put another in its
-    // place and call its on_headers (http/router.h does).
+    // Whom the calls go to, and with which ctx: the server's at first. Inside on_headers a handler may put another in
+    // its place and call its on_headers (http/router.h does).
     const struct http_handler *handler;
     void *handler_ctx;
     void *handler_data; // the handler's own, NULL at first
@@ -59,7 +60,8 @@ struct http_handler {
     void (*on_body)(void *ctx, struct http_request *request, const char *data, size_t len);
     // The body is whole. The handler answers now or, from this loop, later.
     void (*on_complete)(void *ctx, struct http_request *request);
-    // The request is over without an answer (reason: enum http_abort); handler_data is to be released. Not called once answered.
+    // The request is over without an answer (reason: enum http_abort); handler_data is to be released. Not called once
+    // answered.
     void (*on_abort)(void *ctx, struct http_request *request, int reason);
 };
 

@@ -2,8 +2,8 @@
 #pragma once
 
 // The HTTP/1 parser library behind one interface: llhttp (parser_llhttp.c) or, where the system has none, http-parser
-// (parser_http_parser.c). Which one is chosen by Meson; the rest of Loom does not know. Either keeps no bytes: what it reports
-// are spans of what it is fed. `Upgrade:` and CONNECT never make it stop; the message is read as any other.
+// (parser_http_parser.c). Which one is chosen by Meson; the rest of Loom does not know. Either keeps no bytes: what it
+// reports are spans of what it is fed. `Upgrade:` and CONNECT never make it stop; the message is read as any other.
 
 #include <stdbool.h>
 #include <stddef.h>

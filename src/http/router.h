@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A table of exact paths. Give a server `http_router` as its handler and a struct http_router as its ctx: a request whose
-// path and method stand in the table goes on to that route's handler, any other path is answered 404
-// {"error":"not_found"}, any other method 405 {"error":"method_not_allowed"} with Allow. Paths compare byte by byte as they were
-// sent: nothing is decoded, no slash is added or dropped. Frozen after set-up; may be shared by the servers of several loops when
-// the routes' ctx may.
+// A table of exact paths. Give a server `http_router` as its handler and a struct http_router as its ctx: a request
+// whose path and method stand in the table goes on to that route's handler, any other path is answered 404
+// {"error":"not_found"}, any other method 405 {"error":"method_not_allowed"} with Allow. Paths compare byte by byte as
+// they were sent: nothing is decoded, no slash is added or dropped. Frozen after set-up; may be shared by the servers
+// of several loops when the routes' ctx may.
 
 #include "http/http.h"
 

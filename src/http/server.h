@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The connections of one loop. One struct http_server a worker (and one for the management listener); owned by that loop.
+// The connections of one loop. One struct http_server a worker (and one for the management listener); owned by that
+// loop.
 //
-// HTTP/1.1 (RFC 9112): keep-alive, pipelining (answers in order: the next request is read when the last one is answered), chunked,
-// Expect: 100-continue, lingering close. A message that breaks the protocol is answered by this layer (400, 431) with the
-// words of the ingest API, and the connection closed; one that is too slow gets 408 where a request has begun.
+// HTTP/1.1 (RFC 9112): keep-alive, pipelining (answers in order: the next request is read when the last one is
+// answered), chunked, Expect: 100-continue, lingering close. A message that breaks the protocol is answered by this
+// layer (400, 431) with the words of the ingest API, and the connection closed; one that is too slow gets 408 where a
+// request has begun.
 
-#include "base/metric.h"
 #include "http/http.h"
 #include "net/stream.h"
 
@@ -37,8 +38,8 @@ struct http_server *http_server_new(const struct http_server_conf *conf);
 // Takes over an accepted descriptor. tls NULL: plain. On its loop.
 void http_server_adopt(struct http_server *server, int fd, const struct address *peer, struct tls_server *tls);
 size_t http_server_connections(const struct http_server *server); // any thread
-// Idle connections are closed at once, busy ones after their answer (Connection: close); on_drained, once, from the loop when
-// none is left. The server may be freed in it. What is adopted later is closed at once.
+// Idle connections are closed at once, busy ones after their answer (Connection: close); on_drained, once, from the
+// loop when none is left. The server may be freed in it. What is adopted later is closed at once.
 void http_server_drain(struct http_server *server, void (*on_drained)(void *ctx), void *ctx);
 // Aborts what is left (HTTP_ABORT_SHUTDOWN) and closes it. Not from inside a handler's call.
 void http_server_free(struct http_server *server);

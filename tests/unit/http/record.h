@@ -5,7 +5,8 @@
 //
 //     POST /path?query 5 [hello] end
 //
-// method number or name, target, length ("chunked" without one), the body, and `end`; `status reason` where it is refused.
+// method number or name, target, length ("chunked" without one), the body, and `end`; `status reason` where it is
+// refused.
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A server on a loop thread of its own, and clients on the test's thread with blocking sockets. What the handler does is chosen by
-// the path; what it has seen is counted.
+// A server on a loop thread of its own, and clients on the test's thread with blocking sockets. What the handler does
+// is chosen by the path; what it has seen is counted.
 
 #include <pthread.h>
 #include <stdatomic.h>

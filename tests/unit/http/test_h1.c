@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One table for both parsers: what a client sends, and what is made of it. Each row is fed whole, byte by byte, and cut in two at
-// every place, and must come out the same.
+// One table for both parsers: what a client sends, and what is made of it. Each row is fed whole, byte by byte, and cut
+// in two at every place, and must come out the same.
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whole requests against a server on its own thread: answers, order, and what happens to the connection. Time-outs and what
-// clients do wrong are in test_limits.c.
+// Whole requests against a server on its own thread: answers, order, and what happens to the connection. Time-outs and
+// what clients do wrong are in test_limits.c.
 
 #include <setjmp.h>
 #include <stdarg.h>
