@@ -64,7 +64,7 @@ NOT_A_BATCH = {
     "utf8-bare-continuation": b'[{"a":"\x80"}]', "utf8-cut": b'[{"a":"\xc3"}]', "utf8-overlong": b'[{"a":"\xc0\xaf"}]',
     "utf8-overlong-3": b'[{"a":"\xe0\x80\xaf"}]', "utf8-surrogate": b'[{"a":"\xed\xa0\x80"}]', "utf8-beyond": b'[{"a":"\xf4\x90\x80\x80"}]',
     "utf8-ff": b'[{"a":"\xff"}]', "utf8-in-key": b'[{"\xc3(":1}]', "latin-1": '[{"a":"é"}]'.encode("latin-1"), "utf-16": "[{}]".encode("utf-16"),
-    "too-deep": b"[" + events.nested(128) + b"]", "far-too-deep": b"[" + b'{"a":' * 9000,
+    "too-deep": b"[" + events.nested(128) + b"]", "far-too-deep": b"[" + b'{"a":' * 3000,
 }
 ROWS.update({"400-" + name: ({"body": body, "token": TOKEN}, 400, "invalid_request") for name, body in NOT_A_BATCH.items()})
 

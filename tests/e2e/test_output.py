@@ -104,6 +104,7 @@ def test_an_event_larger_than_the_pipe(start_loom, pipe):
     assert drain.finish() == b"".join(event + b"\n" for event in batch)
 
 
+@pytest.mark.slow
 def test_closed_pipe(start_loom, pipe):
     """The reader is gone for good: no SIGPIPE, no 204, and it stays up to say so."""
     loom = start_loom(OUTPUT, stdout=pipe.writer)
@@ -127,6 +128,7 @@ def test_the_empty_batch_needs_no_output(start_loom, pipe):
     assert loom.post(b"[]").status == 204
 
 
+@pytest.mark.slow
 def test_dev_full(start_loom):
     """The device that is always full: every write is ENOSPC."""
     with open("/dev/full", "wb") as full:

@@ -111,6 +111,8 @@ class Loom:
         self.output = b""     # all of standard output so far, when it is collected
         self.ingest = None    # (host, port) or a path
         self.management = None
+        self.signalled = False    # asked to end
+        self.expected_status = 0
         self._changed = threading.Condition()
         self._threads = []
         self._collect = stdout == "collect"
@@ -196,7 +198,7 @@ class Loom:
                 if self.log_format == "json":
                     return [record["address"] for record in self.log(message=message)]
                 return [match.group(1) for line in self.log_lines
-                        for match in [re.search(rf"\b{message}\b.*\baddress=\"?([^\s\"]+)", line)] if match]
+                        for match in [re.search(rf"INFO +{message} .*\baddress=\"?([^\s\"]+)", line)] if match]
             return self.until(parse, f'"{message}"')[0]
         self.ingest = wire.parse_address(address("listening"))
         if management:
@@ -205,6 +207,7 @@ class Loom:
         return self
 
     def send_signal(self, number):
+        self.signalled = True
         self.process.send_signal(number)
 
     def wait(self, seconds=20.0):
@@ -219,9 +222,11 @@ class Loom:
         self.wait()
 
     def stop(self, number=signal.SIGTERM, seconds=20.0):
-        """Asks it to end and checks what holds for every run: status 0, no sanitizer report, a log that is one."""
+        """Asks it to end, if nobody has yet (a second signal would end it at once), and checks what holds for every run: it ends in
+        time, with the expected status, without a sanitizer report, with a log that is one."""
         if self.process.poll() is None:
-            self.send_signal(number)
+            if not self.signalled:
+                self.send_signal(number)
             try:
                 self.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -229,7 +234,7 @@ class Loom:
                 raise AssertionError(f"still there {seconds * PATIENCE:.0f} s after the signal; log:\n" + self.log_text())
         self.wait()
         self.check_log()
-        assert self.process.returncode == 0, f"exit status {self.process.returncode}; log:\n{self.log_text()}"
+        assert self.process.returncode == self.expected_status, f"exit status {self.process.returncode}; log:\n{self.log_text()}"
 
     def check_log(self):
         text = self.log_text()
@@ -314,20 +319,27 @@ class Drain:
     def __init__(self, pipe):
         self.data = bytearray()
         self._pipe = pipe
-        self._stop = threading.Event()
+        self._pause = threading.Event()
+        self._finish = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self):
-        while True:
+        while not self._pause.is_set():
             data = self._pipe.read_available(0.05)
             if data:
                 self.data += data
-            elif data == b"" or self._stop.is_set():
+            elif data == b"" or self._finish.is_set():
                 return
 
+    def pause(self):
+        """Stops reading, whatever there still is, and gives what came so far."""
+        self._pause.set()
+        return self.finish()
+
     def finish(self):
-        """Reads what is left and gives all of it."""
-        self._stop.set()
+        """Reads what is left and gives all of it; for when nothing more is written."""
+        self._finish.set()
         self._thread.join(30)
+        assert not self._thread.is_alive(), "more and more is written"
         return bytes(self.data)
