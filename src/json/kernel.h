@@ -16,7 +16,7 @@
 #define JSON_KEY_GAP_MAX     16
 #define JSON_ADDRESS_LEN_MAX 63
 
-// body[0] is any byte, body[len - 1] is a ']' and len > 1: scan.c has seen to that. 0, -EINVAL (no reason given), -ENOMEM.
+// The first token of the body is a [, and its last byte a ] (json_scan sees to that). 0, -EINVAL (no reason), -ENOMEM.
 typedef int json_kernel(const uint8_t *body, size_t len, struct json_events *events);
 json_kernel json_kernel_portable;
 json_kernel json_kernel_sse2;

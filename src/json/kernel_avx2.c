@@ -56,6 +56,11 @@ static inline uint64_t prefix_xor(uint64_t bits)
     return (uint64_t)_mm_cvtsi128_si64(product);
 }
 
+static inline uint32_t trailing_zeros(uint64_t mask)
+{
+    return (uint32_t)_tzcnt_u64(mask);
+}
+
 #define KERNEL json_kernel_avx2
 #include "json/kernel_vec.inc"
 

@@ -5,7 +5,7 @@
 #include <arm_neon.h>
 #include <stdint.h>
 
-#include "json/prefix.h"
+#include "json/mask.h"
 
 typedef uint8x16_t vec;
 #define VEC_BYTES 16
@@ -56,8 +56,9 @@ static inline int vec_any_high(vec v)
     return vmaxvq_u8(v) >= 0x80;
 }
 
-#define prefix_xor prefix_xor_shifts
-#define KERNEL     json_kernel_neon
+#define prefix_xor     prefix_xor_shifts
+#define trailing_zeros trailing_zeros_plain
+#define KERNEL         json_kernel_neon
 #include "json/kernel_vec.inc"
 
 #include "json/kernel.inc"

@@ -7,14 +7,14 @@
 #include <stdint.h>
 
 #include "json/lex.h"
-#include "json/prefix.h"
+#include "json/mask.h"
 
 // Bits of a class, in an order that groups what is common first. Brackets are told apart by the walk.
 enum {
     CLASS_QUOTE = 1 << 0,
     CLASS_BACKSLASH = 1 << 1,
     CLASS_CONTROL = 1 << 2,
-    CLASS_SPACE = 1 << 3,
+    CLASS_HIGH = 1 << 3,
     CLASS_OPEN = 1 << 4,
     CLASS_CLOSE = 1 << 5,
     CLASS_COLON = 1 << 6,
@@ -22,14 +22,14 @@ enum {
 };
 
 static const uint8_t classes[256] = {
-    [0 ... 0x1f] = CLASS_CONTROL, [' '] = CLASS_SPACE, ['"'] = CLASS_QUOTE, ['\\'] = CLASS_BACKSLASH,
-    ['{'] = CLASS_OPEN,           ['['] = CLASS_OPEN,  ['}'] = CLASS_CLOSE, [']'] = CLASS_CLOSE,
+    [0 ... 0x1f] = CLASS_CONTROL, [0x80 ... 0xff] = CLASS_HIGH, ['"'] = CLASS_QUOTE, ['\\'] = CLASS_BACKSLASH,
+    ['{'] = CLASS_OPEN,           ['['] = CLASS_OPEN,           ['}'] = CLASS_CLOSE, [']'] = CLASS_CLOSE,
     [':'] = CLASS_COLON,          [','] = CLASS_COMMA,
 };
 
 struct block {
-    uint64_t quote, open, close, colon, comma, space;
-    bool has_backslash, has_control, has_high;
+    uint64_t quote, open, close, colon, comma;
+    bool rare; // has a backslash, a byte above ASCII or a control character
 };
 
 // Exchanges rows (bytes) and columns (bits) of an 8 by 8 matrix: first within squares of two, then of four, then of eight.
@@ -46,26 +46,20 @@ static uint64_t transpose(uint64_t m)
 static void block_load(struct block *b, const uint8_t *at)
 {
     uint64_t mask[8] = {0};
-    uint8_t any = 0;
     for (int group = 0; group < 64; group += 8) {
         uint64_t rows = 0;
-        for (int i = 0; i < 8; i++) {
+        for (int i = 0; i < 8; i++)
             rows |= (uint64_t)classes[at[group + i]] << (8 * i);
-            any |= at[group + i];
-        }
         uint64_t columns = transpose(rows);
         for (int bit = 0; bit < 8; bit++)
             mask[bit] |= (columns >> (8 * bit) & 0xff) << group;
     }
     b->quote = mask[0];
-    b->has_backslash = mask[1] != 0;
-    b->has_control = mask[2] != 0;
-    b->space = mask[3];
+    b->rare = (mask[1] | mask[2] | mask[3]) != 0;
     b->open = mask[4];
     b->close = mask[5];
     b->colon = mask[6];
     b->comma = mask[7];
-    b->has_high = any >= 0x80;
 }
 
 // The masks that few blocks need are made byte by byte.
@@ -109,6 +103,7 @@ static uint64_t block_escape_letter(const uint8_t *at)
     BLOCK_MASK(lex_is_escape(c));
 }
 
-#define prefix_xor prefix_xor_shifts
-#define KERNEL     json_kernel_portable
+#define prefix_xor     prefix_xor_shifts
+#define trailing_zeros trailing_zeros_plain
+#define KERNEL         json_kernel_portable
 #include "json/kernel.inc"

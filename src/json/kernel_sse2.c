@@ -5,7 +5,7 @@
 #include <emmintrin.h>
 #include <stdint.h>
 
-#include "json/prefix.h"
+#include "json/mask.h"
 
 typedef __m128i vec;
 #define VEC_BYTES 16
@@ -52,8 +52,9 @@ static inline int vec_any_high(vec v)
     return _mm_movemask_epi8(v) != 0;
 }
 
-#define prefix_xor prefix_xor_shifts
-#define KERNEL     json_kernel_sse2
+#define prefix_xor     prefix_xor_shifts
+#define trailing_zeros trailing_zeros_plain
+#define KERNEL         json_kernel_sse2
 #include "json/kernel_vec.inc"
 
 #include "json/kernel.inc"

@@ -108,7 +108,7 @@ static void events_reset(struct json_events *events)
 int json_scan(const char *body, size_t len, struct json_events *events, struct json_error *error)
 {
     const uint8_t *bytes = (const uint8_t *)body;
-    size_t end = len; // of the last token
+    size_t begin = 0, end = len; // of the tokens
     int rc = -EINVAL;
 
     events_reset(events);
@@ -116,7 +116,9 @@ int json_scan(const char *body, size_t len, struct json_events *events, struct j
         return -EFBIG;
     while (end > 0 && lex_is_white(bytes[end - 1]))
         end--;
-    if (end > 1 && bytes[end - 1] == ']')
+    while (begin < end && lex_is_white(bytes[begin]))
+        begin++;
+    if (begin < end && bytes[begin] == '[' && bytes[end - 1] == ']')
         rc = forms[json_simd_current()].kernel(bytes, end, events);
     if (rc == -EINVAL) {
         events->count = 0;

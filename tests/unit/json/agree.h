@@ -31,10 +31,12 @@ static inline const char *form_disagrees(enum json_simd simd, const char *body, 
     const char *why = NULL;
     struct json_events found = {0};
     struct json_error found_error;
-    size_t end = len;
+    size_t begin = 0, end = len;
+    while (begin < len && lex_is_white((uint8_t)body[begin]))
+        begin++;
     while (end > 0 && lex_is_white((uint8_t)body[end - 1]))
         end--;
-    if (end > 1 && body[end - 1] == ']') {
+    if (begin < end && body[begin] == '[' && body[end - 1] == ']') {
         int rc = json_simd_kernel(simd)((const uint8_t *)body, end, &found);
         if (rc != expected)
             why = rc == 0 ? "accepts what is invalid" : "refuses what is valid";

@@ -29,6 +29,7 @@ static const struct {
     {"1", "not an array", 0, -1},
     {"\"[]\"", "not an array", 0, -1},
     {"]", "not an array", 0, -1},
+    {"\"a\":[{}]", "not an array", 0, -1},
     {"[", "unexpected end", 1, -1},
     {"[{}", "unexpected end", 3, -1},
     {"[]]", "text after the array", 2, -1},
