@@ -3,8 +3,8 @@
 // HTTP/1: the first byte of the input seeds how it is cut, the rest is what a client sends. Properties:
 //
 // - However the bytes are cut into pieces, the same requests or the same refusal come out.
-// - What is accepted is lawful by a second, naive reading of the rules of RFC 9112 (is_lawful), which finds the same end
-//   of the message and the same body: nothing can be smuggled past the checks or past the parser.
+// - What is accepted is lawful by a second, naive reading of the rules of RFC 9112 (is_lawful), which finds the same
+//   end of the message and the same body: nothing can be smuggled past the checks or past the parser.
 
 #include <stdint.h>
 #include <stdlib.h>
