@@ -252,7 +252,18 @@ static void on_complete(void *ctx, struct http_request *request)
         stop_waiting(intake);
         refusal.why = INGEST_REFUSED_OUTPUT;
         refuse_intake(intake, &refusal, RETRY_OUTPUT_S);
+        return;
     }
+    worker->appended = true;
+}
+
+static void on_turn_end(struct loop_turn *turn)
+{
+    struct ingest_worker *worker = (struct ingest_worker *)((char *)turn - offsetof(struct ingest_worker, turn));
+    if (!worker->appended)
+        return;
+    worker->appended = false;
+    store_kick(worker->ingest->store);
 }
 
 static void on_abort(void *ctx, struct http_request *request, int reason)
@@ -285,6 +296,7 @@ struct ingest_worker *ingest_worker_new(const struct ingest *ingest, struct loop
     worker->loop = loop;
     TAILQ_INIT(&worker->spare);
     TAILQ_INIT(&worker->waiting);
+    loop_turn_start(loop, &worker->turn, on_turn_end);
     if (ingest->enricher != NULL)
         worker->cache = enrich_cache_new(ingest->enricher);
     return worker;
@@ -296,6 +308,7 @@ void ingest_worker_free(struct ingest_worker *worker)
         return;
     INVARIANT(worker->outstanding == 0);
     loop_timer_close(&worker->ack_timer);
+    loop_turn_close(&worker->turn);
     intake_free_spares(worker);
     json_events_fini(&worker->events);
     if (worker->cache != NULL)

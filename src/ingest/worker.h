@@ -35,6 +35,8 @@ struct ingest_worker {
     unsigned spare_count;
     struct intake_list waiting; // for the store, in order of deadline: the time-out is the same for all
     struct loop_timer ack_timer;
+    struct loop_turn turn; // kicks the store once for all that a turn of the loop has appended
+    bool appended;
     size_t outstanding;
 };
 

@@ -43,6 +43,7 @@ struct handle {
         uv_timer_t timer;
         uv_poll_t poll;
         uv_signal_t signal;
+        uv_prepare_t prepare;
     } uv;
     void **owner;      // the owner's `handle` member, which is its first; NULL once closed
     uint64_t due_ms;   // timer: when the owner wants it; NEVER: not at all
@@ -52,6 +53,7 @@ struct handle {
 
 _Static_assert(offsetof(struct loop_timer, handle) == 0, "struct handle.owner points at the owner itself");
 _Static_assert(offsetof(struct loop_signal, handle) == 0, "struct handle.owner points at the owner itself");
+_Static_assert(offsetof(struct loop_turn, handle) == 0, "struct handle.owner points at the owner itself");
 _Static_assert(offsetof(struct loop_poll, handle) == 0, "struct handle.owner points at the owner itself");
 
 static void on_closed(uv_handle_t *uv)
@@ -214,6 +216,29 @@ void loop_timer_close(struct loop_timer *timer)
 {
     if (timer->handle != NULL)
         handle_close(timer->handle);
+}
+
+// ---- Turns
+
+static void on_uv_prepare(uv_prepare_t *uv)
+{
+    struct loop_turn *turn = (struct loop_turn *)((struct handle *)uv)->owner;
+    turn->on_end(turn);
+}
+
+void loop_turn_start(struct loop *loop, struct loop_turn *turn, void (*on_end)(struct loop_turn *turn))
+{
+    struct handle *handle = mem_zalloc(sizeof *handle);
+    INVARIANT(uv_prepare_init(&loop->uv, &handle->uv.prepare) == 0);
+    handle->owner = &turn->handle;
+    *turn = (struct loop_turn){.handle = handle, .on_end = on_end};
+    INVARIANT(uv_prepare_start(&handle->uv.prepare, on_uv_prepare) == 0);
+}
+
+void loop_turn_close(struct loop_turn *turn)
+{
+    if (turn->handle != NULL)
+        handle_close(turn->handle);
 }
 
 // ---- Signals

@@ -29,6 +29,14 @@ void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t in_ms
 void loop_timer_stop(struct loop_timer *timer);  // keeps the handle for the next start
 void loop_timer_close(struct loop_timer *timer); // the struct may be released right after
 
+// Called at the end of each turn of the loop, before it waits: for what should be done once for all that a turn brought.
+struct loop_turn {
+    void *handle;
+    void (*on_end)(struct loop_turn *turn);
+};
+void loop_turn_start(struct loop *loop, struct loop_turn *turn, void (*on_end)(struct loop_turn *turn));
+void loop_turn_close(struct loop_turn *turn); // the struct may be released right after
+
 // A signal on this loop.
 struct loop_signal {
     void *handle;

@@ -70,9 +70,16 @@ static int memory_append(struct store *store, struct batch *batch)
     do {
         batch->next = arrived;
     } while (!__atomic_compare_exchange_n(&memory->arrived, &arrived, batch, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
-    if (arrived == NULL) // else who pushed before us wakes the pump
-        memory->reader.wake(memory->reader.ctx);
     return 0;
+}
+
+// A worker kicks once for all that a turn of its loop has brought: on a busy machine the pump is woken for many batches,
+// and not for each.
+static void memory_kick(struct store *store)
+{
+    struct store_memory *memory = memory_of(store);
+    if (__atomic_load_n(&memory->attached, __ATOMIC_ACQUIRE))
+        memory->reader.wake(memory->reader.ctx);
 }
 
 static struct batch *memory_arrived_in_order(struct store_memory *memory)
@@ -169,6 +176,7 @@ struct store *store_memory_new(void)
         .attach = memory_attach,
         .accepts = memory_accepts,
         .append = memory_append,
+        .kick = memory_kick,
         .take = memory_take,
         .settle = memory_settle,
         .give_back = memory_give_back,

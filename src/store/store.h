@@ -35,9 +35,11 @@ struct store_ops {
     void (*attach)(struct store *store, const struct store_reader *reader);
     // True when an append now has a fair chance: asked before a body is read. Any thread; cheap.
     bool (*accepts)(struct store *store);
-    // 0: the store owns the batch until its mail comes. Negative (-EAGAIN: can't take it now, -ESHUTDOWN): the caller
+    // 0: the store owns the batch until its mail comes, and looks at it at the next kick. Negative (-EAGAIN: can't take it now, -ESHUTDOWN): the caller
     // still owns it. Any thread.
     int (*append)(struct store *store, struct batch *batch);
+    // After one or several appends of this thread: they are to be looked at now. Any thread; cheap when there is nothing to do.
+    void (*kick)(struct store *store);
     // Pump thread only. The next batches in order of arrival that were not taken yet, at most max; how many.
     size_t (*take)(struct store *store, struct batch **out, size_t max);
     // Pump thread only. A final verdict (not RETRY), once, for each of the events [first, first + count) of a taken
@@ -61,4 +63,8 @@ static inline int store_append(struct store *store, struct batch *batch)
 static inline bool store_accepts(struct store *store)
 {
     return store->ops->accepts(store);
+}
+static inline void store_kick(struct store *store)
+{
+    store->ops->kick(store);
 }

@@ -206,6 +206,7 @@ static void append_lines(uint32_t events, size_t line_bytes)
     struct batch *batch = batch_new(events, line_bytes);
     worker.batches[worker.appended++] = batch;
     assert_int_equal(store_append(worker.store, batch), 0);
+    store_kick(worker.store);
 }
 
 static void append(uint32_t events)
@@ -592,6 +593,7 @@ static void *ping(void *arg)
     for (unsigned i = 1; i <= PINGS; i++) {
         if (store_append(worker.store, pinger->batch) != 0)
             return pinger;
+        store_kick(worker.store);
         while (pinger->answered < i) {
             sem_wait(&pinger->woken);
             mailbox_run(&pinger->home);

@@ -438,6 +438,48 @@ static void test_poll_refuses_a_bad_descriptor(void **state)
     loop_poll_close(&poll);
 }
 
+// ---- Turns
+
+struct turns {
+    struct loop_turn turn; // first
+    unsigned ended;
+    unsigned mail_at_end; // what had come by the last end
+    unsigned mail;
+};
+
+static struct turns turns;
+
+static void on_turn_end(struct loop_turn *turn)
+{
+    struct turns *of = (struct turns *)turn;
+    of->ended++;
+    of->mail_at_end = of->mail;
+}
+
+static void on_turn_mail(struct mail *mail)
+{
+    (void)mail;
+    turns.mail++;
+}
+
+// What a turn brought is all there at its end, and the end comes before the loop waits.
+static void test_turn_ends_after_all_it_brought(void **state)
+{
+    (void)state;
+    struct mail letters[3] = {{.run = on_turn_mail}, {.run = on_turn_mail}, {.run = on_turn_mail}};
+    turns = (struct turns){0};
+    loop_turn_start(loop, &turns.turn, on_turn_end);
+    for (size_t i = 0; i < 3; i++)
+        mailbox_send(loop_mailbox(loop), &letters[i]);
+    run_for(20);
+    assert_int_equal(turns.mail_at_end, 3);
+    assert_in_range(turns.ended, 2, 10);
+    loop_turn_close(&turns.turn);
+    unsigned ended = turns.ended;
+    run_for(1);
+    assert_int_equal(turns.ended, ended);
+}
+
 static void test_free_closes_what_is_open(void **state)
 {
     (void)state;
@@ -476,6 +518,7 @@ int main(void)
         TEST(test_poll_reports_errors_as_wanted),
         TEST(test_poll_closes_in_its_callback),
         TEST(test_poll_refuses_a_bad_descriptor),
+        TEST(test_turn_ends_after_all_it_brought),
         TEST(test_free_closes_what_is_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,7 +96,9 @@ static void taken_in_order_of_arrival(void **state)
         fill(&tests[i]);
         assert_int_equal(store_append(store, &tests[i].batch), 0);
     }
-    assert_int_equal(reader.wakes, 1); // only the first found the store empty
+    assert_int_equal(reader.wakes, 0);
+    store_kick(store);
+    assert_int_equal(reader.wakes, 1); // once for all of them
     assert_int_equal(store->ops->take(store, taken, 2), 2);
     for (int i = 3; i < 5; i++) {
         fill(&tests[i]);
@@ -147,6 +149,7 @@ static void refuses_what_would_wait(void **state)
     struct store *unread = store_memory_new();
     struct test_batch test;
     fill(&test);
+    store_kick(unread); // nobody to wake yet
     assert_false(store_accepts(unread));
     assert_int_equal(store_append(unread, &test.batch), -EAGAIN);
     unread->ops->close(unread);
@@ -242,7 +245,6 @@ static void many_workers_one_pump(void **state)
     }
     assert_true(mailbox_run(&home));
     assert_int_equal(answered, WORKERS * BATCHES);
-    assert_in_range(reader.wakes, 1, WORKERS * BATCHES);
     for (unsigned w = 0; w < WORKERS; w++) {
         void *failed;
         pthread_join(workers[w].thread, &failed);
