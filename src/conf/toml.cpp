@@ -14,11 +14,15 @@ extern "C" {
 #include "base/mem.h"
 }
 
-// Header-only, so that nothing has to be installed where Loom runs, and so that these three apply.
+// Header-only, so that nothing has to be installed where Loom runs, and so that these apply. The assertions are off
+// because a slip like `a = }` fails one of them; without it the parser goes on and reports the error. With NDEBUG they
+// would become promises to the compiler instead.
+#undef NDEBUG
 #define TOML_HEADER_ONLY       1
 #define TOML_EXCEPTIONS        0
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_MAX_NESTED_VALUES TOML_MAX_DEPTH
+#define TOML_ASSERT(condition) static_assert(true)
 #include <toml++/toml.h>
 
 namespace
@@ -29,9 +33,10 @@ namespace
 //
 // - Depth: toml++ limits how deep values nest, but not how many parts a dotted key has, and frees its tables by
 //   recursion. A line of half a million dots would overflow the stack.
-// - Characters beyond ASCII outside strings and comments, where TOML has none: toml++ up to 3.4 runs into undefined
-//   behaviour when it asks whether one is white space (its issue 295). The same after the backslash that joins lines of
-//   a string (issue 190), where TOML would allow them and this refuses them.
+// - Characters beyond ASCII. Up to 3.4 toml++ runs into undefined behaviour when it asks of most of them whether they
+//   are white space (its issues 190 and 295). It asks outside strings and comments, where TOML has none; after a
+//   backslash in a string; and in a string that follows a number without a space. The last two are refused here even
+//   where TOML would allow them.
 class Precheck
 {
   public:
@@ -42,27 +47,24 @@ class Precheck
     // What is wrong, or nullptr.
     const char *run()
     {
-        size_t dots = 0;
         if (text_.substr(0, 3) == "\xEF\xBB\xBF")
             at_ = 3; // a byte order mark may open the file
         while (at_ < text_.size()) {
             char c = text_[at_];
-            if (c == '#') {
-                at_ = text_.find('\n', at_);
-                continue;
-            }
             if (c == '"' || c == '\'') {
-                if (!skip_string(c))
-                    return escaped_non_ascii_ ? "a backslash before a character beyond ASCII" : nullptr;
+                const char *reason = check_string(c);
+                if (reason != nullptr || unterminated_)
+                    return reason;
                 continue;
             }
             if (is_non_ascii(c))
                 return "characters beyond ASCII have to stand in quotes";
-            if (c == '.' && ++dots >= TOML_MAX_DEPTH)
+            if (c == '.' && ++dots_ >= TOML_MAX_DEPTH)
                 return "a key with too many parts";
-            if (c == '\n' || c == '=' || c == ',' || c == '[' || c == '{')
-                dots = 0;
-            at_++;
+            note_number(c);
+            if (is_one_of(c, "\n=,[{"))
+                dots_ = 0;
+            at_ = c == '#' ? text_.find('\n', at_) : at_ + 1;
         }
         return nullptr;
     }
@@ -79,51 +81,71 @@ class Precheck
         return (static_cast<unsigned char>(c) & 0x80) != 0;
     }
 
+    static bool is_one_of(char c, std::string_view set)
+    {
+        return set.find(c) != std::string_view::npos;
+    }
+
+    // toml++ reads on from the first digit or sign of a value up to one of the characters that end values.
+    void note_number(char c)
+    {
+        static const std::string_view ends = " \t\r\n]},#";
+        bool value_may_start = at_ == 0 || is_one_of(text_[at_ - 1], ends) || is_one_of(text_[at_ - 1], "=[{");
+        if (is_one_of(c, ends))
+            in_number_ = false;
+        else if (value_may_start && is_one_of(c, "+-0123456789"))
+            in_number_ = true;
+    }
+
     bool starts_with_three(char quote) const
     {
         return text_.size() - at_ >= 3 && text_[at_ + 1] == quote && text_[at_ + 2] == quote;
     }
 
-    // False where the string does not end as strings do, or has what toml++ must not see.
-    bool skip_string(char quote)
+    // Moves behind a string. What is wrong with it, or nullptr; unterminated_ is set where it does not end as strings
+    // do.
+    const char *check_string(char quote)
     {
         bool multi_line = starts_with_three(quote);
         at_ += multi_line ? 3 : 1;
         while (at_ < text_.size()) {
             char c = text_[at_];
-            if (quote == '"' && c == '\\') {
-                if (!skip_escape(multi_line))
-                    return false;
-            } else if (c == quote && (!multi_line || starts_with_three(quote))) {
+            if (c == quote && (!multi_line || starts_with_three(quote))) {
                 at_ += multi_line ? 3 : 1;
                 // A multi-line string may end in up to two quotes of its own before the closing three.
                 for (int own = 0; multi_line && own < 2 && at_ < text_.size() && text_[at_] == quote; own++)
                     at_++;
-                return true;
-            } else if (c == '\n' && !multi_line) {
-                return false;
-            } else {
-                at_++;
+                return nullptr;
             }
+            if (c == '\n' && !multi_line)
+                break;
+            if (is_non_ascii(c) && in_number_)
+                return "a string with characters beyond ASCII right after a number";
+            if (quote == '"' && c == '\\' && !skip_escape(multi_line))
+                return "a backslash before a character beyond ASCII";
+            at_++;
         }
-        return false;
+        unterminated_ = true;
+        return nullptr;
     }
 
+    // To the last character of an escape sequence as far as it matters here: that may be a quote or a backslash. White
+    // space after a backslash that joins lines is passed like any other text.
     bool skip_escape(bool multi_line)
     {
         size_t next = multi_line ? text_.find_first_not_of(" \t\r\n", at_ + 1) : at_ + 1;
-        if (next < text_.size() && is_non_ascii(text_[next])) {
-            escaped_non_ascii_ = true;
-            at_ = next;
-            return false;
-        }
-        at_ += 2; // white space after a joining backslash is passed as any other text
-        return true;
+        at_++;
+        if (next >= text_.size() || !is_non_ascii(text_[next]))
+            return true;
+        at_ = next;
+        return false;
     }
 
     std::string_view text_;
     size_t at_ = 0;
-    bool escaped_non_ascii_ = false;
+    size_t dots_ = 0;           // in this key
+    bool in_number_ = false;    // a number may have begun here, and nothing has ended it
+    bool unterminated_ = false; // a string; toml++ stops there
 };
 
 void fill_fault(struct toml_fault *fault, unsigned line, unsigned column, const std::string &text)

@@ -199,6 +199,10 @@ static void test_syntax_errors(void **state)
         {"key", 1},
         {"key = ", 1},
         {"= 1", 1},
+        {"a = }", 1},
+        {"a = [}", 1},
+        {"a = [,]", 1},
+        {"a = # 1", 1},
         {"\n\nkey = yes", 3},
         {"a = 1\na = 2\n", 2},            // duplicate key
         {"a.b = 1\na = 2\n", 2},          // a value where a table is
@@ -358,6 +362,8 @@ static void test_beyond_ascii(void **state)
         "a = \"\xC3\xA9\"\n",
         "\"\xC2\xA0\".x = '''\xC3\xA9\n\xC3\xA9'''\n",
         "a = \"\"\"\xC3\xA9\\\n  x\xC3\xA9\"\"\"\n",
+        "a = ['x', 1,'\xC3\xA9']\n",
+        "a1='\xC3\xA9'\nb = 1\n'\xC3\xA9' = 1\n",
         "['\xC3\xA9'.b]\n\"\xC3\xA9\" = '\xC3\xA9'\n",
     };
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
@@ -377,6 +383,10 @@ static void test_beyond_ascii(void **state)
         {"a = \"\"\"\\\xC2\xA7\"\"\"\n", 1, 9},
         {"a = \"\\\xC2\xA7\"\n", 1, 7},
         {"\xCC\xAA", 1, 1},
+        {"a = 1\"\xC3\xA9\"", 1, 7},
+        {"a = -1.'\xC3\xA9'", 1, 9},
+        {"a=1='\xC3\xA9'", 1, 6},
+        {"a = [1, 2'\xC3\xA9']", 1, 11},
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         struct toml_doc doc;
