@@ -21,6 +21,7 @@ typedef int json_kernel(const uint8_t *body, size_t len, struct json_events *eve
 json_kernel json_kernel_portable;
 json_kernel json_kernel_sse2;
 json_kernel json_kernel_avx2;
+json_kernel json_kernel_avx512;
 json_kernel json_kernel_neon;
 
 // The kernel of a form; NULL when this build or this processor has it not.

@@ -56,9 +56,19 @@ static inline uint64_t prefix_xor(uint64_t bits)
     return (uint64_t)_mm_cvtsi128_si64(product);
 }
 
-static inline uint32_t trailing_zeros(uint64_t mask)
+static inline uint64_t popcount(uint64_t mask)
 {
-    return (uint32_t)_tzcnt_u64(mask);
+    return (uint64_t)_mm_popcnt_u64(mask);
+}
+
+// Four offsets are always written, so that the usual numbers of them take no branch.
+#define PUT_OFFSETS_SLACK 4
+static inline void put_offsets(uint32_t *out, uint64_t mask, uint32_t base)
+{
+    for (int i = 0; i < 4; i++, mask = _blsr_u64(mask))
+        *out++ = base + (uint32_t)_tzcnt_u64(mask);
+    for (; __builtin_expect(mask != 0, 0); mask = _blsr_u64(mask))
+        *out++ = base + (uint32_t)_tzcnt_u64(mask);
 }
 
 #define KERNEL json_kernel_avx2

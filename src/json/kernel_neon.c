@@ -56,9 +56,11 @@ static inline int vec_any_high(vec v)
     return vmaxvq_u8(v) >= 0x80;
 }
 
-#define prefix_xor     prefix_xor_shifts
-#define trailing_zeros trailing_zeros_plain
-#define KERNEL         json_kernel_neon
+#define prefix_xor        mask_prefix_xor
+#define popcount          (uint64_t)__builtin_popcountll
+#define put_offsets       mask_offsets
+#define PUT_OFFSETS_SLACK 0
+#define KERNEL            json_kernel_neon
 #include "json/kernel_vec.inc"
 
 #include "json/kernel.inc"

@@ -103,7 +103,9 @@ static uint64_t block_escape_letter(const uint8_t *at)
     BLOCK_MASK(lex_is_escape(c));
 }
 
-#define prefix_xor     prefix_xor_shifts
-#define trailing_zeros trailing_zeros_plain
-#define KERNEL         json_kernel_portable
+#define prefix_xor        mask_prefix_xor
+#define popcount          mask_count
+#define put_offsets       mask_offsets
+#define PUT_OFFSETS_SLACK 0
+#define KERNEL            json_kernel_portable
 #include "json/kernel.inc"

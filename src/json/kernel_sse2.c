@@ -52,9 +52,11 @@ static inline int vec_any_high(vec v)
     return _mm_movemask_epi8(v) != 0;
 }
 
-#define prefix_xor     prefix_xor_shifts
-#define trailing_zeros trailing_zeros_plain
-#define KERNEL         json_kernel_sse2
+#define prefix_xor        mask_prefix_xor
+#define popcount          mask_count
+#define put_offsets       mask_offsets
+#define PUT_OFFSETS_SLACK 0
+#define KERNEL            json_kernel_sse2
 #include "json/kernel_vec.inc"
 
 #include "json/kernel.inc"

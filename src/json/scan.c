@@ -23,9 +23,11 @@ static const struct {
 #ifdef __x86_64__
     [JSON_SIMD_SSE2] = {"sse2", json_kernel_sse2},
     [JSON_SIMD_AVX2] = {"avx2", json_kernel_avx2},
+    [JSON_SIMD_AVX512] = {"avx512", json_kernel_avx512},
 #else
     [JSON_SIMD_SSE2] = {"sse2", NULL},
     [JSON_SIMD_AVX2] = {"avx2", NULL},
+    [JSON_SIMD_AVX512] = {"avx512", NULL},
 #endif
 #if defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     [JSON_SIMD_NEON] = {"neon", json_kernel_neon},
@@ -42,9 +44,13 @@ bool json_simd_available(enum json_simd simd)
     if (simd >= JSON_SIMD_COUNT || forms[simd].kernel == NULL)
         return false;
 #ifdef __x86_64__
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("pclmul");
     if (simd == JSON_SIMD_AVX2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-               __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("pclmul");
+        return avx2;
+    if (simd == JSON_SIMD_AVX512)
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vbmi2");
 #endif
     return true; // SSE2 and NEON belong to the base of their architectures
 }
