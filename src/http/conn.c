@@ -75,7 +75,8 @@ static void start_linger(struct http_conn *conn)
     buf_fini(&conn->pending);
     conn->pending_at = 0;
     set_phase(conn, PHASE_LINGER);
-    if (conn->eof)
+    // A client that asked for the close, and whose request was read whole, sends nothing more.
+    if (conn->eof || (conn->h1.state == H1_COMPLETE && !conn->h1.keep_alive))
         conn->lost = true;
 }
 

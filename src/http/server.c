@@ -8,6 +8,7 @@
 #include "http/conn.h"
 
 #define MAX_HEADER_BYTES 65536 // http-parser takes 80 KiB
+#define DRAIN_LINGER_MS  500
 
 _Static_assert(sizeof(struct http_conn) <= 1024, "an idle connection should cost little");
 
@@ -79,6 +80,9 @@ void http_server_drain(struct http_server *server, void (*on_drained)(void *ctx)
 {
     INVARIANT(!server->draining);
     server->draining = true;
+    // A client with an open connection and nothing to say must not hold up the end for long.
+    if (server->deadlines.queues[DEADLINE_LINGER].ms > DRAIN_LINGER_MS)
+        server->deadlines.queues[DEADLINE_LINGER].ms = DRAIN_LINGER_MS;
     server->on_drained = on_drained;
     server->drained_ctx = ctx;
     for (struct http_conn *conn = server->conns, *next; conn != NULL; conn = next) {

@@ -19,7 +19,8 @@ struct http_limits {
     int64_t write_ms;   // for the whole of an answer
     int64_t idle_ms;    // between requests
     size_t max_header_bytes; // request line and headers: 431 and close beyond; at most 64 KiB
-    int64_t linger_ms; // after an answer in mid-body: how long the rest is read and dropped so that the answer arrives
+    int64_t linger_ms; // after an answer in mid-body: how long the rest is read and dropped so that the answer arrives;
+                       // shorter while draining
 };
 #define HTTP_LIMITS_DEFAULT ((struct http_limits){10000, 30000, 60000, 120000, 16384, 5000})
 

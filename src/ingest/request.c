@@ -146,16 +146,19 @@ static void on_body(void *ctx, struct http_request *request, const char *data, s
     }
 }
 
-static void accept_answer(struct intake *intake, uint64_t body_bytes)
+// The intake is given back first: who has its answer may count on the memory for the next request.
+static void accept_answer(struct intake *intake)
 {
     struct ingest_worker *worker = intake->worker;
+    struct http_request *request = intake->request;
+    struct sensor *sensor = intake->sensor;
 
-    counter_add(&intake->sensor->events, intake->batch.count);
-    histogram_add(&worker->stats.body_bytes, histogram_size_bytes, body_bytes);
+    counter_add(&sensor->events, intake->batch.count);
+    histogram_add(&worker->stats.body_bytes, histogram_size_bytes, intake->body_len);
     histogram_add(&worker->stats.batch_events, histogram_events, intake->batch.count);
-    intake->request->handler_data = NULL;
-    answer_ok(worker, intake->request, intake->sensor);
-    intake->request = NULL;
+    request->handler_data = NULL;
+    intake_put(intake);
+    answer_ok(worker, request, sensor);
 }
 
 static void stop_waiting(struct intake *intake)
@@ -207,15 +210,15 @@ static void on_settled(struct mail *mail)
     worker->outstanding--;
     intake->in_store = false;
     stop_waiting(intake);
-    if (intake->request != NULL && intake->batch.status == 0) {
-        accept_answer(intake, intake->body_len);
-    } else if (intake->request != NULL) {
+    if (intake->request == NULL) {
+        intake_put(intake);
+    } else if (intake->batch.status == 0) {
+        accept_answer(intake);
+    } else {
         struct refusal refusal = no_detail;
         refusal.why = INGEST_REFUSED_OUTPUT;
         refuse_intake(intake, &refusal, RETRY_OUTPUT_S);
-        return;
     }
-    intake_put(intake);
 }
 
 static void on_complete(void *ctx, struct http_request *request)
@@ -233,8 +236,7 @@ static void on_complete(void *ctx, struct http_request *request)
                     intake->batch.count);
     intake->body_len = intake->body.len;
     if (intake->batch.count == 0) { // `[]`: nothing to keep safe
-        accept_answer(intake, intake->body_len);
-        intake_put(intake);
+        accept_answer(intake);
         return;
     }
     intake_drop_body(intake);

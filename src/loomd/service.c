@@ -23,7 +23,7 @@
 #include "net/stats.h"
 #include "store/memory.h"
 
-enum { SHUTDOWN_MS = 15000, MANAGEMENT_ROUTES = 8 };
+enum { SHUTDOWN_MS = 15000, LAST_TRY_MS = 500, MANAGEMENT_ROUTES = 8 };
 
 struct service {
     const struct prepared *prepared;
@@ -268,16 +268,26 @@ static int wait_for_signals(struct service *service, struct err *err)
     return rc == 0 ? 0 : err_set(err, rc, "cannot wait for signals: %s", err_text(rc));
 }
 
+// What an output that is down still has to take was never promised: one more try, and no waiting for it.
+static int64_t output_grace_ms(struct service *service)
+{
+    int64_t left_ms = service->shutdown_by_ns > 0 ? (service->shutdown_by_ns - clock_mono_ns()) / NS_PER_MS : 0;
+    struct pump_state state;
+
+    pump_state(service->pump, &state);
+    if (!state.up && left_ms > LAST_TRY_MS)
+        left_ms = LAST_TRY_MS;
+    return left_ms > 0 ? left_ms : 0;
+}
+
 // No connection is left here, so nothing more is appended. The store is emptied into the output before the workers end: each
 // batch goes back to its worker.
 static void stop(struct service *service)
 {
-    int64_t left_ms = service->shutdown_by_ns > 0 ? (service->shutdown_by_ns - clock_mono_ns()) / NS_PER_MS : 0;
-
     if (service->store != NULL)
         service->store->ops->drain(service->store);
     if (service->pump != NULL) {
-        uint64_t given_back = pump_stop(service->pump, left_ms > 0 ? left_ms : 0);
+        uint64_t given_back = pump_stop(service->pump, output_grace_ms(service));
         if (given_back > 0)
             LOG(LOG_WARN, "the output did not take all events; none of them was acknowledged",
                 LOG_INT("events", given_back));
