@@ -8,10 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct block {
-    uint64_t quote, open, close, colon, comma;
-    bool rare; // has a backslash, a byte above ASCII or a control character
-};
+#include "json/block.h"
 
 static inline __m512i load(const uint8_t *at)
 {
@@ -90,8 +87,9 @@ static inline uint64_t popcount(uint64_t mask)
 #define PUT_OFFSETS_SLACK 16
 static inline void put_offsets(uint32_t *out, uint64_t mask, uint32_t base)
 {
-    const __m512i places = _mm512_set_epi64(0x3f3e3d3c3b3a3938, 0x3736353433323130, 0x2f2e2d2c2b2a2928, 0x2726252423222120,
-                                            0x1f1e1d1c1b1a1918, 0x1716151413121110, 0x0f0e0d0c0b0a0908, 0x0706050403020100);
+    const __m512i places =
+        _mm512_set_epi64(0x3f3e3d3c3b3a3938, 0x3736353433323130, 0x2f2e2d2c2b2a2928, 0x2726252423222120,
+                         0x1f1e1d1c1b1a1918, 0x1716151413121110, 0x0f0e0d0c0b0a0908, 0x0706050403020100);
     __m512i packed = _mm512_maskz_compress_epi8(mask, places);
     for (uint64_t left = popcount(mask);; left -= 16) {
         __m512i offsets = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));

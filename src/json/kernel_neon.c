@@ -57,7 +57,7 @@ static inline int vec_any_high(vec v)
 }
 
 #define prefix_xor        mask_prefix_xor
-#define popcount          (uint64_t)__builtin_popcountll
+#define popcount          (uint64_t) __builtin_popcountll
 #define put_offsets       mask_offsets
 #define PUT_OFFSETS_SLACK 0
 #define KERNEL            json_kernel_neon

@@ -6,30 +6,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "json/block.h"
 #include "json/lex.h"
 #include "json/mask.h"
 
-// Bits of a class, in an order that groups what is common first. Brackets are told apart by the walk.
 enum {
     CLASS_QUOTE = 1 << 0,
-    CLASS_BACKSLASH = 1 << 1,
-    CLASS_CONTROL = 1 << 2,
-    CLASS_HIGH = 1 << 3,
-    CLASS_OPEN = 1 << 4,
-    CLASS_CLOSE = 1 << 5,
-    CLASS_COLON = 1 << 6,
-    CLASS_COMMA = 1 << 7,
+    CLASS_OPEN = 1 << 1,
+    CLASS_CLOSE = 1 << 2,
+    CLASS_COLON = 1 << 3,
+    CLASS_COMMA = 1 << 4,
+    CLASS_RARE = 1 << 5,
+    CLASS_COUNT = 6,
 };
 
 static const uint8_t classes[256] = {
-    [0 ... 0x1f] = CLASS_CONTROL, [0x80 ... 0xff] = CLASS_HIGH, ['"'] = CLASS_QUOTE, ['\\'] = CLASS_BACKSLASH,
-    ['{'] = CLASS_OPEN,           ['['] = CLASS_OPEN,           ['}'] = CLASS_CLOSE, [']'] = CLASS_CLOSE,
-    [':'] = CLASS_COLON,          [','] = CLASS_COMMA,
-};
-
-struct block {
-    uint64_t quote, open, close, colon, comma;
-    bool rare; // has a backslash, a byte above ASCII or a control character
+    [0 ... 0x1f] = CLASS_RARE, [0x80 ... 0xff] = CLASS_RARE, ['\\'] = CLASS_RARE, ['"'] = CLASS_QUOTE,
+    ['{'] = CLASS_OPEN,        ['['] = CLASS_OPEN,           ['}'] = CLASS_CLOSE, [']'] = CLASS_CLOSE,
+    [':'] = CLASS_COLON,       [','] = CLASS_COMMA,
 };
 
 // Exchanges rows (bytes) and columns (bits) of an 8 by 8 matrix: first within squares of two, then of four, then of eight.
@@ -45,21 +39,21 @@ static uint64_t transpose(uint64_t m)
 
 static void block_load(struct block *b, const uint8_t *at)
 {
-    uint64_t mask[8] = {0};
+    uint64_t mask[CLASS_COUNT] = {0};
     for (int group = 0; group < 64; group += 8) {
         uint64_t rows = 0;
         for (int i = 0; i < 8; i++)
             rows |= (uint64_t)classes[at[group + i]] << (8 * i);
         uint64_t columns = transpose(rows);
-        for (int bit = 0; bit < 8; bit++)
+        for (int bit = 0; bit < CLASS_COUNT; bit++)
             mask[bit] |= (columns >> (8 * bit) & 0xff) << group;
     }
     b->quote = mask[0];
-    b->rare = (mask[1] | mask[2] | mask[3]) != 0;
-    b->open = mask[4];
-    b->close = mask[5];
-    b->colon = mask[6];
-    b->comma = mask[7];
+    b->open = mask[1];
+    b->close = mask[2];
+    b->colon = mask[3];
+    b->comma = mask[4];
+    b->rare = mask[5] != 0;
 }
 
 // The masks that few blocks need are made byte by byte.

@@ -53,7 +53,14 @@ struct json_error {
 int json_scan(const char *body, size_t len, struct json_events *events, struct json_error *error);
 
 // Which vector form runs. Chosen once, from what the processor has; tests force each in turn.
-enum json_simd { JSON_SIMD_PORTABLE, JSON_SIMD_SSE2, JSON_SIMD_AVX2, JSON_SIMD_NEON, JSON_SIMD_AVX512, JSON_SIMD_COUNT };
+enum json_simd {
+    JSON_SIMD_PORTABLE,
+    JSON_SIMD_SSE2,
+    JSON_SIMD_AVX2,
+    JSON_SIMD_NEON,
+    JSON_SIMD_AVX512,
+    JSON_SIMD_COUNT
+};
 bool json_simd_available(enum json_simd simd);
 void json_simd_force(enum json_simd simd); // for tests and benches, before other threads start
 enum json_simd json_simd_current(void);
