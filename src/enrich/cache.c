@@ -2,11 +2,12 @@
 //
 // One worker's way from an address to its text, in three steps of which most look-ups take the first only:
 //
-//   address  -> text     table of addresses in sets, the hottest in front
-//   records  -> text     by the pair of entries the databases give; many addresses share a pair
-//   record   -> text     a record alone is a pair with nothing, so that its rendering serves every pair it is in
+//   address  -> records  table of addresses in sets, the hottest in front; each place knows the texts of its two records
+//   record   -> text     by database and entry; many addresses share a record
+//   record   -> render   when the text is not in the cache (any more)
 //
-// All texts are in one text_cache. About 6 MiB when everything is in use, and next to nothing before.
+// A record's text stands in the cache once; the two of an address are put together for each look-up, which costs a copy and
+// lets the cache hold several times as many. About 11 MiB when everything is in use, and next to nothing before.
 
 #include <endian.h>
 #include <stdbool.h>
@@ -21,12 +22,11 @@
 
 #define ADDRESS_WAYS     4
 #define ADDRESS_SET_BITS 14
-#define RING_BYTES       ((size_t)4 * 1024 * 1024)
-#define SLOT_BITS        15
+#define RING_BYTES       ((size_t)8 * 1024 * 1024)
+#define SLOT_BITS        16
 
-// What a text's notes say of each database.
-enum outcome { OUTCOME_NONE /* not configured */, OUTCOME_HIT, OUTCOME_MISS, OUTCOME_BROKEN };
-_Static_assert(ENRICH_DB_COUNT == TEXT_CACHE_NOTES, "one note for each database");
+// What a text's note says of the record.
+enum outcome { OUTCOME_HIT, OUTCOME_MISS, OUTCOME_BROKEN };
 
 // An address as it was asked for. Short ones, which IPv4's all are, are known by their very characters, so that finding
 // one again takes no parsing; the others by their value.
@@ -37,17 +37,16 @@ struct address_key {
 };
 
 struct address {
-    uint64_t high;
-    uint64_t low;
-    uint64_t is_value : 1;
-    uint64_t position : 63; // of its text; 0 in an empty place
+    struct address_key key;             // zero in an empty place
+    uint64_t position[ENRICH_DB_COUNT]; // of the records' texts; 0: no record
 };
 
 struct enrich_cache {
     const struct enricher *enricher;
     struct address *addresses; // sets of ADDRESS_WAYS; NULL without any database
     struct text_cache texts;
-    struct buf rendered, joined; // being made; then copied to texts
+    struct buf rendered; // being made; then copied to texts
+    struct buf joined;   // what the last look-up gave, when it was of two records
     struct enrich_stats stats;
 };
 
@@ -79,23 +78,7 @@ const struct enrich_stats *enrich_cache_stats(const struct enrich_cache *cache)
     return &cache->stats;
 }
 
-// Of each database: entry NONE, or the one it gives.
-struct entries {
-    mmdb_entry of[ENRICH_DB_COUNT];
-};
-
-static uint64_t key_of(struct entries entries)
-{
-    return (uint64_t)entries.of[ENRICH_DB_ASN] << 32 | entries.of[ENRICH_DB_GEO];
-}
-
-// The AS part comes first; `split` is where the other one begins, after the comma between them.
-static uint64_t add_text(struct enrich_cache *cache, struct entries entries, const struct buf *text, size_t split,
-                         const uint8_t notes[ENRICH_DB_COUNT])
-{
-    return text_cache_add(&cache->texts, key_of(entries), (struct text){text->data, text->len}, (uint32_t)split, notes);
-}
-
+// `split` is where the geo part of a record begins that has both, after the comma between them.
 static enum outcome render_record(struct enrich_cache *cache, enum enrich_db db, mmdb_entry entry, size_t *split)
 {
     struct buf *out = &cache->rendered;
@@ -113,62 +96,65 @@ static enum outcome render_record(struct enrich_cache *cache, enum enrich_db db,
     return out->len > 0 ? OUTCOME_HIT : OUTCOME_MISS;
 }
 
-// The record of one database at most.
-static uint64_t render_one(struct enrich_cache *cache, struct entries entries)
+// The position of a record's text; 0 without a record.
+static uint64_t text_of_record(struct enrich_cache *cache, enum enrich_db db, mmdb_entry entry)
 {
-    uint8_t notes[ENRICH_DB_COUNT];
-    size_t split = 0;
-    cache->rendered.len = 0;
-    for (int db = 0; db < ENRICH_DB_COUNT; db++) {
-        notes[db] = cache->enricher->db[db] != NULL ? OUTCOME_MISS : OUTCOME_NONE;
-        if (entries.of[db] != MMDB_ENTRY_NONE)
-            notes[db] = render_record(cache, db, entries.of[db], &split);
-    }
-    return add_text(cache, entries, &cache->rendered, split, notes);
-}
-
-static const struct cached_text *text_of_one(struct enrich_cache *cache, enum enrich_db db, mmdb_entry entry)
-{
-    struct entries alone = {0};
-    alone.of[db] = entry;
-    uint64_t position = text_cache_find(&cache->texts, key_of(alone));
-    return text_cache_at(&cache->texts, position != 0 ? position : render_one(cache, alone));
-}
-
-// A record of each database: their two texts put together. The AS database's word on the AS goes before the other's.
-// The first text is copied before the second is asked for, whose rendering may take its place in the ring.
-static uint64_t join_two(struct enrich_cache *cache, struct entries entries)
-{
-    uint8_t notes[ENRICH_DB_COUNT];
-    struct buf *joined = &cache->joined;
-    joined->len = 0;
-    const struct cached_text *as = text_of_one(cache, ENRICH_DB_ASN, entries.of[ENRICH_DB_ASN]);
-    notes[ENRICH_DB_ASN] = as->notes[ENRICH_DB_ASN];
-    buf_append(joined, as->text, as->len);
-
-    const struct cached_text *geo = text_of_one(cache, ENRICH_DB_GEO, entries.of[ENRICH_DB_GEO]);
-    notes[ENRICH_DB_GEO] = geo->notes[ENRICH_DB_GEO];
-    if (joined->len == 0)
-        buf_append(joined, geo->text, geo->split);
-    else if (geo->len > geo->split)
-        buf_char(joined, ',');
-    size_t split = joined->len;
-    buf_append(joined, geo->text + geo->split, geo->len - geo->split);
-    return add_text(cache, entries, joined, split, notes);
-}
-
-static uint64_t look_up(struct enrich_cache *cache, struct ip ip)
-{
-    struct entries entries;
-    for (int db = 0; db < ENRICH_DB_COUNT; db++) {
-        const struct mmdb *file = cache->enricher->db[db];
-        entries.of[db] = file != NULL ? mmdb_find(file, ip) : MMDB_ENTRY_NONE;
-    }
-    uint64_t position = text_cache_find(&cache->texts, key_of(entries));
+    if (entry == MMDB_ENTRY_NONE)
+        return 0;
+    uint64_t key = (uint64_t)db << 32 | entry;
+    uint64_t position = text_cache_find(&cache->texts, key);
     if (position != 0)
         return position;
-    bool both = entries.of[ENRICH_DB_ASN] != MMDB_ENTRY_NONE && entries.of[ENRICH_DB_GEO] != MMDB_ENTRY_NONE;
-    return both ? join_two(cache, entries) : render_one(cache, entries);
+    size_t split = 0;
+    cache->rendered.len = 0;
+    enum outcome outcome = render_record(cache, db, entry, &split);
+    if (outcome == OUTCOME_BROKEN)
+        cache->rendered.len = 0;
+    return text_cache_add(&cache->texts, key, (struct text){cache->rendered.data, cache->rendered.len}, (uint32_t)split,
+                          (uint8_t)outcome);
+}
+
+// A position is of no use when the ring has gone over it.
+static bool texts_are_there(const struct enrich_cache *cache, const struct address *address)
+{
+    for (int db = 0; db < ENRICH_DB_COUNT; db++) {
+        if (address->position[db] != 0 && text_cache_at(&cache->texts, address->position[db]) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void look_up(struct enrich_cache *cache, struct ip ip, struct address *address)
+{
+    mmdb_entry entries[ENRICH_DB_COUNT];
+    for (int db = 0; db < ENRICH_DB_COUNT; db++) {
+        const struct mmdb *file = cache->enricher->db[db];
+        entries[db] = file != NULL ? mmdb_find(file, ip) : MMDB_ENTRY_NONE;
+    }
+    // A text that is rendered may take the place of one that was found just before; rendered too, both are the newest.
+    do {
+        for (int db = 0; db < ENRICH_DB_COUNT; db++)
+            address->position[db] = text_of_record(cache, (enum enrich_db)db, entries[db]);
+    } while (!texts_are_there(cache, address));
+}
+
+// The AS database's word on the AS goes before the other's.
+static struct text join(struct enrich_cache *cache, const struct cached_text *as, const struct cached_text *geo)
+{
+    if (geo == NULL || geo->len == 0)
+        return as != NULL ? (struct text){as->text, as->len} : (struct text){0};
+    if (as == NULL || as->len == 0)
+        return (struct text){geo->text, geo->len};
+    size_t geo_len = geo->len - geo->split;
+    if (geo_len == 0)
+        return (struct text){as->text, as->len};
+    struct buf *joined = &cache->joined;
+    joined->len = 0;
+    buf_reserve(joined, as->len + 1 + geo_len);
+    memcpy(joined->data, as->text, as->len);
+    joined->data[as->len] = ',';
+    memcpy(joined->data + as->len + 1, geo->text + geo->split, geo_len);
+    return (struct text){joined->data, as->len + 1 + geo_len};
 }
 
 static uint64_t load_8(const char *at)
@@ -204,10 +190,14 @@ static bool pack_text(struct text text, struct address_key *key)
     return true;
 }
 
+static bool is_empty(const struct address *address)
+{
+    return address->key.high == 0 && address->key.low == 0 && !address->key.is_value;
+}
+
 // An address that is asked for again moves one place ahead and a new one takes the last place, so a scan over the whole
-// Internet does not push out the sources that come back. Where the text is gone from the ring, the place is free.
-static const struct cached_text *find_address(struct enrich_cache *cache, const struct address_key *key,
-                                              struct address **place)
+// Internet does not push out the sources that come back. NULL when it is not there; then *place is where it may be put.
+static struct address *find_address(struct enrich_cache *cache, const struct address_key *key, struct address **place)
 {
     uint64_t hash = key->low * UINT64_C(0x9e3779b97f4a7c15) ^ key->high * UINT64_C(0xd6e8feb86659fd93);
     hash *= UINT64_C(0x9e3779b97f4a7c15);
@@ -215,82 +205,78 @@ static const struct cached_text *find_address(struct enrich_cache *cache, const 
     *place = &set[ADDRESS_WAYS - 1];
     for (int way = 0; way < ADDRESS_WAYS; way++) {
         struct address *address = &set[way];
-        const struct cached_text *text = text_cache_at(&cache->texts, address->position);
-        if (text == NULL) {
+        if (is_empty(address)) {
             *place = address;
-        } else if (address->low == key->low && address->high == key->high && address->is_value == key->is_value) {
-            if (way > 0) {
-                struct address ahead = set[way - 1];
-                set[way - 1] = *address;
-                *address = ahead;
-            }
-            return text;
+            return NULL; // places are filled from the front
         }
+        if (address->key.low != key->low || address->key.high != key->high || address->key.is_value != key->is_value)
+            continue;
+        *place = address;
+        if (!texts_are_there(cache, address))
+            return NULL;
+        if (way == 0)
+            return address;
+        struct address ahead = set[way - 1];
+        set[way - 1] = *address;
+        *address = ahead;
+        return &set[way - 1];
     }
     return NULL;
 }
 
-static void count(struct enrich_stats *stats, const struct cached_text *text)
+static void count(struct enrich_stats *stats, enum enrich_db db, const struct cached_text *text)
 {
-    for (int db = 0; db < ENRICH_DB_COUNT; db++) {
-        switch ((enum outcome)text->notes[db]) {
-        case OUTCOME_NONE:
-            break;
-        case OUTCOME_HIT:
-            counter_bump(&stats->hits[db], 1);
-            break;
-        case OUTCOME_BROKEN:
-            counter_bump(&stats->errors[db], 1);
-            counter_bump(&stats->misses[db], 1);
-            break;
-        case OUTCOME_MISS:
-            counter_bump(&stats->misses[db], 1);
-            break;
-        }
-    }
+    enum outcome outcome = text != NULL ? (enum outcome)text->note : OUTCOME_MISS;
+    counter_bump(outcome == OUTCOME_HIT ? &stats->hits[db] : &stats->misses[db], 1);
+    if (outcome == OUTCOME_BROKEN)
+        counter_bump(&stats->errors[db], 1);
 }
 
-static const struct cached_text *find_text(struct enrich_cache *cache, struct text text)
+// Which records an address has. false: it is none.
+static bool find_records(struct enrich_cache *cache, struct text text, struct address *out)
 {
     struct ip ip;
     struct address_key key;
     if (!pack_text(text, &key)) {
         if (!ip_parse(text, &ip))
-            return NULL;
+            return false;
         key = (struct address_key){ip.high, ip.low, true};
     }
     struct address *place;
-    const struct cached_text *found = find_address(cache, &key, &place);
+    const struct address *found = find_address(cache, &key, &place);
     if (found != NULL) {
         counter_bump(&cache->stats.cache_hits, 1);
-        return found;
+        *out = *found;
+        return true;
     }
     if (!key.is_value && !ip_parse(text, &ip))
-        return NULL;
+        return false;
     counter_bump(&cache->stats.cache_misses, 1);
-    uint64_t position = look_up(cache, ip);
-    *place = (struct address){key.high, key.low, key.is_value, position};
-    return text_cache_at(&cache->texts, position);
+    out->key = key;
+    look_up(cache, ip, out);
+    *place = *out;
+    return true;
 }
 
 enum enrich_result enrich_lookup(struct enrich_cache *cache, struct text ip, struct text *additions)
 {
     *additions = (struct text){0};
-    if (cache->addresses == NULL) {
-        struct ip ignored;
-        if (ip_parse(ip, &ignored))
-            return ENRICH_MISS;
+    struct address address;
+    struct ip ignored;
+    if (cache->addresses != NULL ? !find_records(cache, ip, &address) : !ip_parse(ip, &ignored)) {
         counter_bump(&cache->stats.not_an_address, 1);
         return ENRICH_NOT_AN_ADDRESS;
     }
-    const struct cached_text *text = find_text(cache, ip);
-    if (text == NULL) {
-        counter_bump(&cache->stats.not_an_address, 1);
-        return ENRICH_NOT_AN_ADDRESS;
-    }
-    count(&cache->stats, text);
-    if (text->len == 0)
+    if (cache->addresses == NULL)
         return ENRICH_MISS;
-    *additions = (struct text){text->text, text->len};
-    return ENRICH_HIT;
+
+    const struct cached_text *texts[ENRICH_DB_COUNT] = {NULL};
+    for (int db = 0; db < ENRICH_DB_COUNT; db++) {
+        if (address.position[db] != 0)
+            texts[db] = text_cache_at(&cache->texts, address.position[db]);
+        if (cache->enricher->db[db] != NULL)
+            count(&cache->stats, (enum enrich_db)db, texts[db]);
+    }
+    *additions = join(cache, texts[ENRICH_DB_ASN], texts[ENRICH_DB_GEO]);
+    return additions->len > 0 ? ENRICH_HIT : ENRICH_MISS;
 }

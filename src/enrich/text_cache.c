@@ -61,14 +61,13 @@ static uint64_t make_room(struct text_cache *cache, size_t bytes)
     return position;
 }
 
-uint64_t text_cache_add(struct text_cache *cache, uint64_t key, struct text text, uint32_t split,
-                        const uint8_t notes[TEXT_CACHE_NOTES])
+uint64_t text_cache_add(struct text_cache *cache, uint64_t key, struct text text, uint32_t split, uint8_t note)
 {
     uint64_t position = make_room(cache, sizeof(struct cached_text) + text.len);
     struct cached_text *entry = (struct cached_text *)(cache->ring + (position & (cache->ring_bytes - 1)));
     entry->len = (uint32_t)text.len;
     entry->split = split;
-    memcpy(entry->notes, notes, sizeof entry->notes);
+    entry->note = note;
     if (text.len > 0)
         memcpy(entry->text, text.at, text.len);
 

@@ -10,13 +10,11 @@
 
 #include "base/text.h"
 
-#define TEXT_CACHE_NOTES 2
-
 // Head and bytes of one text, in place in the ring.
 struct cached_text {
     uint32_t len;
-    uint32_t split;                  // the owner's: where the second part begins
-    uint8_t notes[TEXT_CACHE_NOTES]; // the owner's
+    uint32_t split; // the owner's: where the second part begins
+    uint8_t note;   // the owner's
     char text[];
 };
 
@@ -49,5 +47,4 @@ static inline const struct cached_text *text_cache_at(const struct text_cache *c
 uint64_t text_cache_find(const struct text_cache *cache, uint64_t key);
 
 // Copies a text in and returns its position. It must not lie in the ring itself.
-uint64_t text_cache_add(struct text_cache *cache, uint64_t key, struct text text, uint32_t split,
-                        const uint8_t notes[TEXT_CACHE_NOTES]);
+uint64_t text_cache_add(struct text_cache *cache, uint64_t key, struct text text, uint32_t split, uint8_t note);

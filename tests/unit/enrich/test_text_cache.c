@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint8_t no_notes[TEXT_CACHE_NOTES];
-
 static struct text text_of_key(uint64_t key, char text[300])
 {
     size_t len = key * 7919 % 300; // from empty on
@@ -28,9 +26,8 @@ static void a_text_is_found_by_key_and_position(void **state)
     assert_null(text_cache_at(&cache, 0));
     assert_int_equal(text_cache_find(&cache, 0), 0);
 
-    uint8_t notes[TEXT_CACHE_NOTES] = {1, 2};
-    uint64_t zero = text_cache_add(&cache, 0, TEXT("zero"), 2, notes);
-    uint64_t empty = text_cache_add(&cache, 1, (struct text){NULL, 0}, 0, no_notes);
+    uint64_t zero = text_cache_add(&cache, 0, TEXT("zero"), 2, 7);
+    uint64_t empty = text_cache_add(&cache, 1, (struct text){NULL, 0}, 0, 0);
     assert_int_not_equal(zero, 0);
     assert_int_equal(text_cache_find(&cache, 0), zero);
     assert_int_equal(text_cache_find(&cache, 1), empty);
@@ -38,7 +35,7 @@ static void a_text_is_found_by_key_and_position(void **state)
     const struct cached_text *text = text_cache_at(&cache, zero);
     assert_int_equal(text->len, 4);
     assert_int_equal(text->split, 2);
-    assert_memory_equal(text->notes, notes, sizeof notes);
+    assert_int_equal(text->note, 7);
     assert_memory_equal(text->text, "zero", 4);
     assert_int_equal(text_cache_at(&cache, empty)->len, 0);
     text_cache_fini(&cache);
@@ -55,7 +52,7 @@ static void texts_are_whole_or_gone(void **state)
     unsigned gone = 0, there = 0;
     for (uint64_t key = 1; key < 20000; key++) {
         struct text text = text_of_key(key, expected);
-        positions[key % 64] = text_cache_add(&cache, key, text, (uint32_t)key, no_notes);
+        positions[key % 64] = text_cache_add(&cache, key, text, (uint32_t)key, 0);
         assert_true(positions[key % 64] % 2 == 0); // a bit is free for the owner
         assert_int_equal(text_cache_find(&cache, key), positions[key % 64]);
         for (uint64_t old = key < 64 ? 1 : key - 63; old <= key; old++) {
@@ -84,8 +81,8 @@ static void the_largest_text_fits(void **state)
     text_cache_init(&cache, 4096, 4);
     static const char large[1024 - sizeof(struct cached_text)] = "x";
     for (uint64_t key = 0; key < 100; key++) {
-        text_cache_add(&cache, 1000, TEXT("odd"), 0, no_notes);
-        uint64_t position = text_cache_add(&cache, key, (struct text){large, sizeof large}, 0, no_notes);
+        text_cache_add(&cache, 1000, TEXT("odd"), 0, 0);
+        uint64_t position = text_cache_add(&cache, key, (struct text){large, sizeof large}, 0, 0);
         assert_memory_equal(text_cache_at(&cache, position)->text, large, sizeof large);
     }
     text_cache_fini(&cache);
@@ -98,7 +95,7 @@ static void more_keys_than_slots_are_forgotten_oldest_first(void **state)
     struct text_cache cache;
     text_cache_init(&cache, 1 << 20, 3); // two sets of four
     for (uint64_t key = 1; key <= 1000; key++)
-        text_cache_add(&cache, key, TEXT("x"), 0, no_notes);
+        text_cache_add(&cache, key, TEXT("x"), 0, 0);
     unsigned found = 0;
     for (uint64_t key = 1; key <= 1000; key++)
         found += text_cache_find(&cache, key) != 0;
