@@ -87,7 +87,7 @@ int ingest_build(struct intake *intake, struct refusal *refusal)
         batch->ends[i] = (uint32_t)batch->lines.len;
     }
     if (rc != 0) {
-        refuse(refusal, INGEST_REFUSED_MEMORY, NULL, -1, -1);
+        refuse(refusal, rc == -ENOMEM ? INGEST_REFUSED_MEMORY : INGEST_REFUSED_INTERNAL, NULL, -1, -1);
         return rc;
     }
 
