@@ -15,9 +15,12 @@ static inline __m512i load(const uint8_t *at)
     return _mm512_loadu_si512(at);
 }
 
+// gcc 12 makes a constant vector anew, by two instructions, wherever it is used; what comes out of an asm it keeps.
 static inline __m512i splat(uint8_t byte)
 {
-    return _mm512_set1_epi8((char)byte);
+    __m512i v = _mm512_set1_epi8((char)byte);
+    __asm__("" : "+v"(v));
+    return v;
 }
 
 static inline uint64_t block_eq(const uint8_t *at, uint8_t byte)

@@ -56,6 +56,23 @@ static void block_load(struct block *b, const uint8_t *at)
     b->rare = mask[5] != 0;
 }
 
+// Eight bytes at a time: a byte of x is 0 where they are equal, and only then does its top bit stay 0 in `differ`.
+static uint64_t block_eq(const uint8_t *at, uint8_t byte)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    uint64_t mask = 0;
+    for (int group = 0; group < 64; group += 8) {
+        uint64_t x = 0;
+        for (int i = 0; i < 8; i++)
+            x |= (uint64_t)at[group + i] << (8 * i); // one load where the byte order allows it
+        x ^= ones * byte;
+        uint64_t differ = ((x & low) + low) | x;
+        uint64_t equal = ~differ >> 7 & ones;
+        mask |= (equal * UINT64_C(0x0102040810204080) >> 56) << group; // bit 8 * i to bit 56 + i
+    }
+    return mask;
+}
+
 // The masks that few blocks need are made byte by byte.
 #define BLOCK_MASK(condition)                                                                                          \
     do {                                                                                                               \
@@ -66,11 +83,6 @@ static void block_load(struct block *b, const uint8_t *at)
         }                                                                                                              \
         return mask;                                                                                                   \
     } while (0)
-
-static uint64_t block_eq(const uint8_t *at, uint8_t byte)
-{
-    BLOCK_MASK(c == byte);
-}
 
 static uint64_t block_below(const uint8_t *at, uint8_t byte)
 {

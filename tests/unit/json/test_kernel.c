@@ -224,6 +224,29 @@ static void test_runs(void **state)
     }
 }
 
+// A kernel walks a body in chunks of 4096 bytes: an event, its source and its address across their edge.
+static void test_chunks(void **state)
+{
+    (void)state;
+    static const char *const events[] = {
+        "\"source\":{\"a\":{\"ip\":1},\"ip\":\"192.0.2.1\",\"b\":[{\"as\":1},{}]},\"c\":[1,2]",
+        "\"source\" : { \"port\":1 , \"ip\" : \"192.0.2.1\"\n}",
+        "\"source\":{\"ip\":\"192.0.2.1\",\"\\u0061s\":1}",
+        "\"source\":{\"ip\":\"192.0.2.1\",\"geo\":1}",
+        "\"source\":{\"ip\":\"192.0.2.1\"},\"source\":1",
+        "\"source\":-0.5e+3,\"b\":12345",
+    };
+    char body[8192];
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
+        for (int place = 3960; place < 4110; place++) {
+            int n = snprintf(body, sizeof body, "[{\"k\":\"%*s\",%s},{%s}]", place, "", events[i], events[i]);
+            expect(body, (size_t)n, true);
+            body[n - 2] = ']';
+            expect(body, (size_t)n, false);
+        }
+    }
+}
+
 // A generator with a fixed seed: JSON with all its liberties, then a few random edits.
 static uint32_t seed = 20261123;
 
@@ -362,7 +385,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_truncations), cmocka_unit_test(test_corruptions), cmocka_unit_test(test_places),
-        cmocka_unit_test(test_runs),        cmocka_unit_test(test_generated),
+        cmocka_unit_test(test_runs),        cmocka_unit_test(test_chunks),      cmocka_unit_test(test_generated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
