@@ -138,9 +138,10 @@ static int open_library(MMDB_s *lib, int memory, struct err *err)
 // For log lines and messages: what is no printable ASCII becomes '?'.
 static char *printable(struct text text)
 {
-    char *copy = mem_strndup(text.at, text.len);
+    char *copy = mem_alloc(text.len + 1); // not strndup: a zero byte may stand in it
     for (size_t i = 0; i < text.len; i++)
         copy[i] = text.at[i] >= ' ' && text.at[i] <= '~' ? text.at[i] : '?';
+    copy[text.len] = '\0';
     return copy;
 }
 
