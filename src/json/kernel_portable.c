@@ -10,6 +10,7 @@
 #include "json/lex.h"
 #include "json/mask.h"
 
+// Bits of a class. Brackets of a kind are one class: the walk tells them apart.
 enum {
     CLASS_QUOTE = 1 << 0,
     CLASS_OPEN = 1 << 1,
