@@ -296,6 +296,7 @@ struct ingest_worker *ingest_worker_new(const struct ingest *ingest, struct loop
     struct ingest_worker *worker = mem_zalloc(sizeof *worker);
     worker->ingest = ingest;
     worker->loop = loop;
+    worker->events.keep_max = ingest->limits.max_events_per_batch;
     TAILQ_INIT(&worker->spare);
     TAILQ_INIT(&worker->waiting);
     loop_turn_start(loop, &worker->turn, on_turn_end);
