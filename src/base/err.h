@@ -10,12 +10,12 @@
 
 #define ERR_TEXT_MAX 512
 
-#define ERR_TABLE(X)                                               \
-    X(ERR_SYNTAX, -1001, "syntax error")                           \
-    X(ERR_CONFIG, -1002, "configuration error")                    \
-    X(ERR_TLS, -1003, "TLS error")                                 \
-    X(ERR_DATABASE, -1004, "database error")                       \
-    X(ERR_OUTPUT, -1005, "output error")                           \
+#define ERR_TABLE(X)                                                                                                   \
+    X(ERR_SYNTAX, -1001, "syntax error")                                                                               \
+    X(ERR_CONFIG, -1002, "configuration error")                                                                        \
+    X(ERR_TLS, -1003, "TLS error")                                                                                     \
+    X(ERR_DATABASE, -1004, "database error")                                                                           \
+    X(ERR_OUTPUT, -1005, "output error")                                                                               \
     X(ERR_UNBUILT, -1006, "not built into this version of Loom")
 
 enum err_code {

@@ -24,18 +24,18 @@ struct log_field {
     size_t len;
 };
 
-#define LOG_INT(key, value) ((struct log_field){(key), LOG_FIELD_INT, (int64_t)(value), NULL, 0})
-#define LOG_STR(key, value) ((struct log_field){(key), LOG_FIELD_TEXT, 0, (value), SIZE_MAX})
+#define LOG_INT(key, value)  ((struct log_field){(key), LOG_FIELD_INT, (int64_t)(value), NULL, 0})
+#define LOG_STR(key, value)  ((struct log_field){(key), LOG_FIELD_TEXT, 0, (value), SIZE_MAX})
 #define LOG_TEXT(key, value) ((struct log_field){(key), LOG_FIELD_TEXT, 0, (value).at, (value).len})
 
 #define LOG_NONE ((struct log_field){0}) // for `condition ? LOG_STR(...) : LOG_NONE`: leaves the field out
 
-#define LOG(level, message, ...)                                                                       \
-    do {                                                                                               \
-        if (log_enabled(level)) {                                                                      \
-            const struct log_field log_fields_[] = {{0}, ##__VA_ARGS__};                               \
-            log_write((level), (message), log_fields_ + 1, sizeof log_fields_ / sizeof *log_fields_ - 1); \
-        }                                                                                              \
+#define LOG(level, message, ...)                                                                                       \
+    do {                                                                                                               \
+        if (log_enabled(level)) {                                                                                      \
+            const struct log_field log_fields_[] = {{0}, ##__VA_ARGS__};                                               \
+            log_write((level), (message), log_fields_ + 1, sizeof log_fields_ / sizeof *log_fields_ - 1);              \
+        }                                                                                                              \
     } while (0)
 
 // Before threads start. Default: info, JSON.

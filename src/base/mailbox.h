@@ -13,7 +13,7 @@ struct mail {
 };
 
 struct mailbox {
-    struct mail *head; // atomic; last sent first
+    struct mail *head;       // atomic; last sent first
     void (*wake)(void *ctx); // any thread
     void *ctx;
 };

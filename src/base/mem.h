@@ -23,6 +23,5 @@ void mem_free(void *ptr);
 void mem_wipe(void *ptr, size_t size);
 
 // Invariants: always on, in every build. Bad input never comes here.
-#define INVARIANT(condition) \
-    ((condition) ? (void)0 : mem_invariant_failed(#condition, __FILE__, __LINE__))
+#define INVARIANT(condition) ((condition) ? (void)0 : mem_invariant_failed(#condition, __FILE__, __LINE__))
 void mem_invariant_failed(const char *condition, const char *file, int line) __attribute__((noreturn));

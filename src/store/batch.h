@@ -11,16 +11,16 @@
 #include "base/mailbox.h"
 
 struct batch {
-    struct mail mail;         // first: sent to `home` when the verdict on the batch is known
-    struct mailbox *home;     // of the worker that answers the sensor
-    int status;               // set before the mail: 0 safe, or a negative code: not promised
-    struct batch *next;       // the store's queue
-    const char *sensor;       // outlives the batch (token table)
+    struct mail mail;     // first: sent to `home` when the verdict on the batch is known
+    struct mailbox *home; // of the worker that answers the sensor
+    int status;           // set before the mail: 0 safe, or a negative code: not promised
+    struct batch *next;   // the store's queue
+    const char *sensor;   // outlives the batch (token table)
     int64_t arrived_real_ns;
-    struct buf lines;         // each event with its '\n'
-    uint32_t *ends;           // ends[i]: offset one past event i's '\n'
-    uint32_t count;           // events, at least 1
-    uint32_t settled;         // the store's: events with a final verdict
+    struct buf lines; // each event with its '\n'
+    uint32_t *ends;   // ends[i]: offset one past event i's '\n'
+    uint32_t count;   // events, at least 1
+    uint32_t settled; // the store's: events with a final verdict
 };
 
 static inline struct text batch_event(const struct batch *batch, uint32_t i) // with its '\n'

@@ -73,8 +73,8 @@ static const char *after_time(const char *line)
 static void json_line(void **state)
 {
     (void)state;
-    LOG(LOG_INFO, "listening", LOG_STR("address", ":8443"), LOG_INT("workers", 2), LOG_INT("min", INT64_MIN),
-        LOG_NONE, LOG_TEXT("none", ((struct text){NULL, 0})));
+    LOG(LOG_INFO, "listening", LOG_STR("address", ":8443"), LOG_INT("workers", 2), LOG_INT("min", INT64_MIN), LOG_NONE,
+        LOG_TEXT("none", ((struct text){NULL, 0})));
     const char *line = taken();
     assert_memory_equal(line, "{\"time\":\"", 9);
     assert_string_equal(after_time(line + 9), "\",\"level\":\"info\",\"message\":\"listening\",\"address\":\":8443\","

@@ -57,8 +57,8 @@ static void test_refused(void **state)
         const char *argv[3];
         const char *named;
     } rows[] = {
-        {{"-config"}, "-config"},      {{"-config="}, "-config"},    {{"-token=secret"}, "-token"},
-        {{"loom.toml"}, "loom.toml"},  {{"check", "check"}, "check"}, {{"-"}, "-"},
+        {{"-config"}, "-config"},     {{"-config="}, "-config"},     {{"-token=secret"}, "-token"},
+        {{"loom.toml"}, "loom.toml"}, {{"check", "check"}, "check"}, {{"-"}, "-"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
