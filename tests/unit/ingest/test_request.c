@@ -3,6 +3,7 @@
 // The ingest handler behind a real HTTP server, on a loop of its own thread, before a store whose behaviour each test
 // chooses. What the contract says of a request from outside stands in tests/e2e; here is what only the inside shows.
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -171,7 +172,10 @@ static int answer(int fd, char *text, size_t size)
     const char *body = NULL, *header;
 
     while (body == NULL || (size_t)(text + len - body) < (size_t)length) {
-        ssize_t n = read(fd, text + len, size - 1 - len);
+        ssize_t n;
+        do // libuv may be at work in the kernel for this process (io_uring), which interrupts a read with a time-out
+            n = read(fd, text + len, size - 1 - len);
+        while (n < 0 && errno == EINTR);
         assert_true(n > 0);
         len += (size_t)n;
         text[len] = '\0';
