@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory of requests: it is used again, what grew large is given back, and the budget knows of every byte in flight.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "bed.h"
+
+static const struct ingest_limits limits = {
+    .max_body_size_bytes = 1 << 20, .max_events_per_batch = 1000, .max_event_size_bytes = 1 << 20};
+
+// What intake.c promises: no more intakes than that wait for their next request, and no larger buffers in them.
+enum { SPARES = 32, SMALL_BODY = 64 * 1024, SMALL_LINES = 128 * 1024, FEW_EVENTS = 500 };
+
+static unsigned spares(const struct bed *bed)
+{
+    const struct intake *intake;
+    unsigned count = 0;
+    TAILQ_FOREACH(intake, &bed->worker->spare, link)
+    count++;
+    assert_int_equal(count, bed->worker->spare_count);
+    return count;
+}
+
+static void test_reuse(void **state)
+{
+    struct bed *bed = bed_new(&limits, false);
+    struct refusal refusal;
+    (void)state;
+
+    struct intake *intake = bed_intake(bed, TEXT("[{\"a\":1},{\"b\":2}]"));
+    assert_int_equal(ingest_build(intake, &refusal), 0);
+    const char *body = intake->body.data, *lines = intake->batch.lines.data;
+    const uint32_t *ends = intake->batch.ends;
+    intake->request = (struct http_request *)intake; // any pointer: it must not be there the next time
+    intake->batch.sensor = "s1";
+    intake->deadline_ns = 5;
+    intake->body_len = 17;
+    intake_put(intake);
+    assert_int_equal(spares(bed), 1);
+
+    struct intake *again = intake_get(bed->worker);
+    assert_ptr_equal(again, intake);
+    assert_int_equal(spares(bed), 0);
+    assert_ptr_equal(again->body.data, body);
+    assert_ptr_equal(again->batch.lines.data, lines);
+    assert_ptr_equal(again->batch.ends, ends);
+    // Nothing but memory comes from the request before.
+    assert_int_equal(again->body.len, 0);
+    assert_int_equal(again->batch.lines.len, 0);
+    assert_int_equal(again->batch.count, 0);
+    assert_null(again->batch.sensor);
+    assert_null(again->request);
+    assert_null(again->sensor);
+    assert_int_equal(again->body_len, 0);
+    assert_int_equal(again->admitted, 0);
+    assert_int_equal(again->deadline_ns, 0);
+    assert_false(again->waiting);
+    assert_false(again->in_store);
+    intake_put(again);
+    bed_free(bed);
+}
+
+static void test_last_in_first_out(void **state)
+{
+    struct bed *bed = bed_new(&limits, false);
+    (void)state;
+
+    struct intake *one = intake_get(bed->worker), *two = intake_get(bed->worker);
+    assert_ptr_not_equal(one, two);
+    intake_put(one);
+    intake_put(two);
+    assert_ptr_equal(intake_get(bed->worker), two);
+    assert_ptr_equal(intake_get(bed->worker), one);
+    intake_put(one);
+    intake_put(two);
+    bed_free(bed);
+}
+
+static void test_spares_are_bounded(void **state)
+{
+    struct intake *intakes[3 * SPARES];
+    struct bed *bed = bed_new(&limits, false);
+    (void)state;
+
+    for (size_t i = 0; i < 3 * SPARES; i++)
+        intakes[i] = bed_intake(bed, TEXT("[{}]"));
+    assert_int_equal(budget_used(&bed->budget), 3 * SPARES * 4);
+    for (size_t i = 0; i < 3 * SPARES; i++) {
+        intake_put(intakes[i]);
+        assert_in_range(spares(bed), 1, SPARES);
+        assert_int_equal(budget_used(&bed->budget), (3 * SPARES - 1 - i) * 4);
+    }
+    assert_int_equal(spares(bed), SPARES);
+    intake_free_spares(bed->worker);
+    assert_int_equal(spares(bed), 0);
+    bed_free(bed);
+}
+
+// A body of `events` events of `size` bytes each.
+static struct buf body_of(size_t events, size_t size)
+{
+    struct buf body = BUF_EMPTY;
+    for (size_t i = 0; i < events; i++)
+        buf_printf(&body, "%s{\"k\":\"%0*d\"}", i == 0 ? "[" : ",", (int)size - 8, 0);
+    buf_char(&body, ']');
+    return body;
+}
+
+static void test_large_buffers_are_released(void **state)
+{
+    static const struct {
+        size_t events, size;
+        bool body_kept, lines_kept, ends_kept;
+    } rows[] = {
+        {10, 100, true, true, true},      {10, 3000, true, true, true},  {1, 100000, false, true, true},
+        {10, 100000, false, false, true}, {1000, 10, true, true, false}, {1000, 1000, false, false, false},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct bed *bed = bed_new(&limits, false);
+        struct buf body = body_of(rows[i].events, rows[i].size);
+        struct refusal refusal;
+        struct intake *intake = bed_intake(bed, (struct text){body.data, body.len});
+        assert_int_equal(ingest_build(intake, &refusal), 0);
+        intake_put(intake);
+        intake = intake_get(bed->worker);
+        assert_true(intake->body.cap <= SMALL_BODY && intake->batch.lines.cap <= SMALL_LINES);
+        assert_true(intake->ends_cap <= FEW_EVENTS);
+        assert_int_equal(intake->body.data != NULL, rows[i].body_kept);
+        assert_int_equal(intake->batch.lines.data != NULL, rows[i].lines_kept);
+        assert_int_equal(intake->batch.ends != NULL, rows[i].ends_kept);
+        intake_put(intake);
+        buf_fini(&body);
+        bed_free(bed);
+    }
+}
+
+// While the store has a batch, its lines count and its body, which is gone, does not.
+static void test_dropped_body(void **state)
+{
+    static const size_t sizes[] = {100, 100000};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct bed *bed = bed_new(&limits, false);
+        struct buf body = body_of(2, sizes[i]);
+        struct refusal refusal;
+        struct intake *intake = bed_intake(bed, (struct text){body.data, body.len});
+        assert_int_equal(ingest_build(intake, &refusal), 0);
+        assert_int_equal(budget_used(&bed->budget), body.len + intake->batch.lines.len);
+        intake_drop_body(intake);
+        assert_int_equal(intake->body.len, 0);
+        assert_true(intake->body.cap <= SMALL_BODY);
+        assert_int_equal(budget_used(&bed->budget), intake->batch.lines.len);
+        intake_put(intake);
+        assert_int_equal(budget_used(&bed->budget), 0);
+        buf_fini(&body);
+        bed_free(bed);
+    }
+}
+
+// Requests that end at any point of their way, in any order: the budget holds what the intakes say, and ends at 0.
+static void test_budget_is_balanced(void **state)
+{
+    enum { IN_FLIGHT = 50 };
+    struct bed *bed = bed_new(&limits, false);
+    struct intake *intakes[IN_FLIGHT] = {0};
+    uint64_t seed = 20261123;
+    (void)state;
+
+    for (int step = 0; step < 5000; step++) {
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+        struct intake **slot = &intakes[(seed >> 33) % IN_FLIGHT];
+        unsigned choice = (unsigned)(seed >> 50) % 4;
+        struct refusal refusal;
+        if (*slot == NULL) {
+            struct buf body = body_of(1 + (seed >> 20) % 20, 10 + (seed >> 25) % 500);
+            *slot = bed_intake(bed, (struct text){body.data, choice == 0 ? body.len / 2 : body.len}); // 0: invalid
+            buf_fini(&body);
+        } else if (choice != 0 && (*slot)->batch.count == 0 && ingest_build(*slot, &refusal) == 0) {
+            if (choice == 1)
+                intake_drop_body(*slot);
+        } else {
+            intake_put(*slot);
+            *slot = NULL;
+        }
+        uint64_t held = 0;
+        for (size_t i = 0; i < IN_FLIGHT; i++)
+            held += intakes[i] != NULL ? intakes[i]->admitted : 0;
+        assert_int_equal(budget_used(&bed->budget), held);
+    }
+    for (size_t i = 0; i < IN_FLIGHT; i++)
+        if (intakes[i] != NULL)
+            intake_put(intakes[i]);
+    bed_free(bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_last_in_first_out),
+        cmocka_unit_test(test_spares_are_bounded),
+        cmocka_unit_test(test_large_buffers_are_released),
+        cmocka_unit_test(test_dropped_body),
+        cmocka_unit_test(test_budget_is_balanced),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
