@@ -173,7 +173,7 @@ static void test_failed_handshakes(void **state)
     } rows[] = {
         {client_of_tls_1_1, -EPROTO, 1, "unsupported protocol"},
         {client_of_cbc, -EPROTO, 1, "no shared cipher"},
-        {client_that_distrusts, -EPROTO, 1, "sslv3 alert bad certificate"},
+        {client_that_distrusts, -EPROTO, 1, "alert bad certificate"},
         {client_of_http, -EPROTO, 1, "http request"},
         {client_that_says_goodbye, -ECONNRESET, 1, NULL},
         {client_that_leaves, -ECONNRESET, 1, NULL},
@@ -190,7 +190,7 @@ static void test_failed_handshakes(void **state)
         if (rows[i].reason == NULL)
             assert_null(owner.reason);
         else
-            assert_string_equal(owner.reason, rows[i].reason);
+            assert_non_null(strstr(owner.reason, rows[i].reason)); // OpenSSL's own words differ between versions
         assert_int_equal(ERR_peek_error(), 0);
     }
 }
