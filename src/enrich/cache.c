@@ -2,12 +2,12 @@
 //
 // One worker's way from an address to its text, in three steps of which most look-ups take the first only:
 //
-//   address  -> records  table of addresses in sets, the hottest in front; each place knows the texts of its two records
+//   address  -> records  table of addresses in sets, the hottest in front; a place knows the texts of its two records
 //   record   -> text     by database and entry; many addresses share a record
 //   record   -> render   when the text is not in the cache (any more)
 //
-// A record's text stands in the cache once; the two of an address are put together for each look-up, which costs a copy and
-// lets the cache hold several times as many. About 11 MiB when everything is in use, and next to nothing before.
+// A record's text stands in the cache once; the two of an address are put together for each look-up, which costs a copy
+// and lets the cache hold several times as many. About 11 MiB when everything is in use, and next to nothing before.
 
 #include <endian.h>
 #include <stdbool.h>

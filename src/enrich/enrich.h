@@ -15,8 +15,9 @@ struct enrich_conf {
 };
 
 struct enricher;
-// Reads each database into private memory (a sealed memfd), so that what happens to the file later cannot hurt. A file that is missing,
-// unreadable, no MMDB or broken: negative, with a text that names path and reason.
+// Reads each database into private memory (a sealed memfd), so that what happens to the file later cannot hurt. A file
+// that is missing, unreadable, no MMDB, broken, or plainly of the other kind: negative, with a text that names path and
+// reason. One that merely has nothing of use: a warning in the log.
 int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct err *err);
 void enricher_close(struct enricher *enricher); // after its caches
 
@@ -34,7 +35,7 @@ const struct enrich_db_info *enricher_info(const struct enricher *enricher, enum
 struct enrich_stats {
     counter hits[ENRICH_DB_COUNT]; // the database has a record with something Loom writes
     counter misses[ENRICH_DB_COUNT];
-    counter errors[ENRICH_DB_COUNT];  // a broken record: a miss
+    counter errors[ENRICH_DB_COUNT];  // a broken record: counted as a miss too
     counter cache_hits, cache_misses; // of the address cache
     counter not_an_address;
 };
@@ -45,6 +46,6 @@ void enrich_cache_free(struct enrich_cache *cache);
 const struct enrich_stats *enrich_cache_stats(const struct enrich_cache *cache); // read by any thread
 
 enum enrich_result { ENRICH_HIT, ENRICH_MISS, ENRICH_NOT_AN_ADDRESS };
-// Looks up an address in text form (IPv4, IPv6, IPv4-mapped IPv6 as IPv4; no zone, no port). On ENRICH_HIT *additions holds the members for
-// `source`: "as":{...},"geo":{...}  (either alone too); valid until the next call. Never blocks.
+// Looks up an address in text form (IPv4, IPv6, IPv4-mapped IPv6 as IPv4; no zone, no port). On ENRICH_HIT *additions
+// holds the members for `source`: "as":{...},"geo":{...}  (either alone too); valid until the next call. Never blocks.
 enum enrich_result enrich_lookup(struct enrich_cache *cache, struct text ip, struct text *additions);

@@ -24,7 +24,8 @@ enum record_field {
     RECORD_TEXT_COUNT
 };
 
-// A longer text is left out: Elasticsearch would not index it either (ignore_above of ECS), and no event shall carry it.
+// A longer text is left out: Elasticsearch would not index it either (ignore_above of ECS), and no event is to carry
+// it.
 #define RECORD_TEXT_MAX 1024
 
 struct record {

@@ -8,6 +8,8 @@
 
 #include "enrich/enrich.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,8 +307,44 @@ static void what_the_cache_gives_is_what_the_record_says(void **state)
     enricher_close(enricher);
 }
 
-// Text is where a cut or a changed bit may lead anywhere; nothing of it may lead outside of the file. What still opens
-// gives JSON of whole members or nothing.
+static void *look_up_all(void *arg)
+{
+    struct enrich_cache *cache = arg;
+    for (int i = 0; i < 20000; i++) {
+        char ip[32];
+        snprintf(ip, sizeof ip, "1.%d.0.1", i % 200);
+        struct text additions;
+        if (enrich_lookup(cache, text_of(ip), &additions) != ENRICH_HIT)
+            return arg;
+    }
+    return NULL;
+}
+
+// Each worker has its cache, all have the databases, and a third thread reads the counters. For ThreadSanitizer.
+static void workers_share_the_databases(void **state)
+{
+    (void)state;
+    struct enricher *enricher = open_files(build_asn_file(), file_of_many());
+    struct enrich_cache *caches[2];
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) {
+        caches[i] = enrich_cache_new(enricher);
+        assert_int_equal(pthread_create(&threads[i], NULL, look_up_all, caches[i]), 0);
+    }
+    const struct enrich_stats *stats = enrich_cache_stats(caches[0]);
+    while (counter_get(&stats->hits[ENRICH_DB_GEO]) + counter_get(&stats->misses[ENRICH_DB_GEO]) < 100)
+        sched_yield();
+    for (int i = 0; i < 2; i++) {
+        void *failed;
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+        enrich_cache_free(caches[i]);
+    }
+    enricher_close(enricher);
+}
+
+// A changed bit may lead anywhere within the file, but not out of it. What still opens gives whole members or nothing;
+// fuzz_mmdb looks closer.
 static void try_broken(struct buf broken)
 {
     static const char *const addresses[] = {"81.2.69.160", "0.0.0.0", "255.255.255.255", "2001:db8::1", "::", "ffff::"};
@@ -376,6 +414,7 @@ int main(void)
         cmocka_unit_test(everything_is_counted_once),
         cmocka_unit_test(similar_spellings_are_not_mixed_up),
         cmocka_unit_test(what_the_cache_gives_is_what_the_record_says),
+        cmocka_unit_test(workers_share_the_databases),
         cmocka_unit_test(cut_off_files_are_refused),
         cmocka_unit_test(changed_bits_do_no_harm),
     };

@@ -78,7 +78,7 @@ static void info_is_of_the_databases_configured(void **state)
     drop(geo);
 }
 
-// Types of which the name and the records say that they are for something else are refused; what is only unknown is not.
+// A type of which both name and records say that it is for something else is refused; one that is unknown is not.
 static void a_database_of_the_other_kind_is_refused(void **state)
 {
     (void)state;
