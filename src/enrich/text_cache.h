@@ -2,8 +2,9 @@
 #pragma once
 
 // Rendered texts in bounded memory, owned by one worker. The texts lie in a ring and the oldest go first, which needs
-// no list and frees nothing one by one. A text is known by its position in everything that was ever written to the ring:
-// positions are never used twice, so whether one is still there is a subtraction. Memory is touched as the ring fills.
+// no list and frees nothing one by one. A text is known by its position in everything that was ever written to the
+// ring: positions are never used twice, so whether one is still there is a subtraction. Memory is touched as the ring
+// fills.
 
 #include <stddef.h>
 #include <stdint.h>
