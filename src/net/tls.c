@@ -7,7 +7,7 @@
 //   without ALPN is served.
 // - Tickets carry the sessions (their key lives and dies with the tls_server), so there is no session cache to lock.
 // - Read-ahead takes many records from the socket at once; RELEASE_BUFFERS gives that buffer back while a connection
-//   is idle. An idle connection then takes 14 KiB of memory instead of 48, at no cost in time that could be measured.
+//   is idle. A connection then takes about 14 KiB of memory instead of 49, for 1 to 5 us of CPU a request.
 
 #include "net/tls.h"
 
