@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- wrk script: posts the batches of bench/gen in turn. The token and the directory come by environment (LOOM_BENCH_TOKEN,
--- LOOM_BENCH_DATA), and requests are built beforehand, so that wrk itself costs as little as it can. Ends with one line of
--- JSON on standard error, where bench/run finds it.
+-- wrk script: posts the batches of bench/gen in turn. The token and the directory come by environment
+-- (LOOM_BENCH_TOKEN, LOOM_BENCH_DATA), and requests are built beforehand, so that wrk itself costs as little as it can.
+-- Ends with one line of JSON on standard error, where bench/run finds it.
 
 local requests = {}
 local next_request = 0

@@ -15,7 +15,9 @@ from loomtest.process import REPOSITORY, Loom, Pipe
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: waits for a real time-out; such tests start first, so that they run beside the others")
+    config.addinivalue_line(
+        "markers", "slow: waits for a real time-out; such tests start first, so that they run beside the others"
+    )
     if not os.access(process.BINARY, os.X_OK):
         raise pytest.UsageError(f"no Loom at {process.BINARY}: build it with scripts/build or set LOOM_BIN")
 
@@ -39,6 +41,7 @@ def start_loom(tmp_path):
             management = (config or {}).get("server", {}).get("management_listen_address") != ""
             loom.wait_ready(management)
         return loom
+
     yield start
     try:
         for loom in started:

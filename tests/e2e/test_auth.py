@@ -26,7 +26,11 @@ def sensor_of(loom, token):
 
     def counts():
         counted = loom.metrics()
-        return {labels["sensor_id"]: counted.sum(name, sensor_id=labels["sensor_id"], status="204") for labels in counted.labels(name)}
+        return {
+            labels["sensor_id"]: counted.sum(name, sensor_id=labels["sensor_id"], status="204")
+            for labels in counted.labels(name)
+        }
+
     before = counts()
     if loom.post(b"[]", token=token).status != 204:
         return None
@@ -52,28 +56,35 @@ def failed_start(tmp_path, file=None, env=None):
     return result.err + check.out + check.err, process.complaints(result.err)
 
 
-@pytest.mark.parametrize("variable,sensor", [
-    ("LOOM_SENSOR_vps_frankfurt_01", "vps-frankfurt-01"),
-    ("LOOM_SENSOR_vps-frankfurt-01", "vps-frankfurt-01"),
-    ("LOOM_SENSOR_vps-frankfurt_01", "vps-frankfurt-01"),
-    ("LOOM_SENSOR_a", "a"),
-    ("LOOM_SENSOR_SPIP", "SPIP"),
-    ("LOOM_SENSOR_a.b", "a.b"),
-])
+@pytest.mark.parametrize(
+    "variable,sensor",
+    [
+        ("LOOM_SENSOR_vps_frankfurt_01", "vps-frankfurt-01"),
+        ("LOOM_SENSOR_vps-frankfurt-01", "vps-frankfurt-01"),
+        ("LOOM_SENSOR_vps-frankfurt_01", "vps-frankfurt-01"),
+        ("LOOM_SENSOR_a", "a"),
+        ("LOOM_SENSOR_SPIP", "SPIP"),
+        ("LOOM_SENSOR_a.b", "a.b"),
+    ],
+)
 def test_environment_names(start_loom, tmp_path, variable, sensor):
     loom = start_with(start_loom, tmp_path, env={variable: "one-token"})
     assert sensor_of(loom, "one-token") == sensor
     assert loom.post(b"[]", token="one-token", headers=[("X-Spip-ID", sensor)]).status == 204
 
 
-@pytest.mark.parametrize("file,tokens", [
-    (b"t1,s1\nt2,s2\n", {"t1": "s1", "t2": "s2"}),
-    (b"t1,s1\r\nt2,s2\r\n", {"t1": "s1", "t2": "s2"}),
-    (b"t1,s1\nt2,s2", {"t1": "s1", "t2": "s2"}),
-    (b"# first\n\n   \n  # second\nt1,s1\n#t2,s2\n", {"t1": "s1", "t2": None}),
-    (b"  t1 , s1  \n\tt2\t,\ts2\t\r\n", {"t1": "s1", "t2": "s2"}),
-    (b"t1,under_score\n", {"t1": "under_score"}),
-], ids=["lf", "crlf", "no-last-newline", "comments", "blanks", "underscore"])
+@pytest.mark.parametrize(
+    "file,tokens",
+    [
+        (b"t1,s1\nt2,s2\n", {"t1": "s1", "t2": "s2"}),
+        (b"t1,s1\r\nt2,s2\r\n", {"t1": "s1", "t2": "s2"}),
+        (b"t1,s1\nt2,s2", {"t1": "s1", "t2": "s2"}),
+        (b"# first\n\n   \n  # second\nt1,s1\n#t2,s2\n", {"t1": "s1", "t2": None}),
+        (b"  t1 , s1  \n\tt2\t,\ts2\t\r\n", {"t1": "s1", "t2": "s2"}),
+        (b"t1,under_score\n", {"t1": "under_score"}),
+    ],
+    ids=["lf", "crlf", "no-last-newline", "comments", "blanks", "underscore"],
+)
 def test_token_file(start_loom, tmp_path, file, tokens):
     loom = start_with(start_loom, tmp_path, file)
     for token, sensor in tokens.items():
@@ -86,24 +97,43 @@ def test_both_sources(start_loom, tmp_path):
 
 
 # Each with the words that the message must hold; the tokens all carry "canary" and must not show.
-@pytest.mark.parametrize("file,env,named", [
-    (b"canary1,twice\ncanary2,twice\n", None, ["twice"]),
-    (b"canary1,first\ncanary1,second\n", None, ["first", "second"]),
-    (None, {"LOOM_SENSOR_a_b": "canary1", "LOOM_SENSOR_a-b": "canary2"}, ["a-b"]),
-    (None, {"LOOM_SENSOR_first": "canary1", "LOOM_SENSOR_second": "canary1"}, ["first", "second"]),
-    (b"canary1,both\n", {"LOOM_SENSOR_both": "canary2"}, ["both"]),
-    (b"canary1,first\n", {"LOOM_SENSOR_second": "canary1"}, ["first", "second"]),
-    (b"# x\ncanary1,good\ncanary2\n", None, [":3"]),
-    (b"canary1,good\n,canary-sensor\n", None, [":2"]),
-    (b"canary1,good\ncanary2,\n", None, [":2"]),
-    (b"canary1,s1\ncanary 2,s2\n", None, [":2"]),
-    (b"canary1,s1\ncanary2,s,canary3\n", None, [":2"]),
-    (b"canary1,s1\ncanary2,s\x01x\n", None, [":2"]),
-    (b"", None, ["token"]),
-    (None, None, ["LOOM_SENSOR_", "token_file"]),
-    (None, {"LOOM_SENSOR_x": ""}, ["LOOM_SENSOR_"]),
-], ids=["sensor-twice", "token-twice", "variables-collide", "token-in-two-variables", "sensor-in-both", "token-in-both", "no-comma", "no-token",
-        "no-sensor", "blank-in-token", "two-commas", "control-in-sensor", "empty-file", "nothing", "empty-variable-only"])
+@pytest.mark.parametrize(
+    "file,env,named",
+    [
+        (b"canary1,twice\ncanary2,twice\n", None, ["twice"]),
+        (b"canary1,first\ncanary1,second\n", None, ["first", "second"]),
+        (None, {"LOOM_SENSOR_a_b": "canary1", "LOOM_SENSOR_a-b": "canary2"}, ["a-b"]),
+        (None, {"LOOM_SENSOR_first": "canary1", "LOOM_SENSOR_second": "canary1"}, ["first", "second"]),
+        (b"canary1,both\n", {"LOOM_SENSOR_both": "canary2"}, ["both"]),
+        (b"canary1,first\n", {"LOOM_SENSOR_second": "canary1"}, ["first", "second"]),
+        (b"# x\ncanary1,good\ncanary2\n", None, [":3"]),
+        (b"canary1,good\n,canary-sensor\n", None, [":2"]),
+        (b"canary1,good\ncanary2,\n", None, [":2"]),
+        (b"canary1,s1\ncanary 2,s2\n", None, [":2"]),
+        (b"canary1,s1\ncanary2,s,canary3\n", None, [":2"]),
+        (b"canary1,s1\ncanary2,s\x01x\n", None, [":2"]),
+        (b"", None, ["token"]),
+        (None, None, ["LOOM_SENSOR_", "token_file"]),
+        (None, {"LOOM_SENSOR_x": ""}, ["LOOM_SENSOR_"]),
+    ],
+    ids=[
+        "sensor-twice",
+        "token-twice",
+        "variables-collide",
+        "token-in-two-variables",
+        "sensor-in-both",
+        "token-in-both",
+        "no-comma",
+        "no-token",
+        "no-sensor",
+        "blank-in-token",
+        "two-commas",
+        "control-in-sensor",
+        "empty-file",
+        "nothing",
+        "empty-variable-only",
+    ],
+)
 def test_bad_tokens_fail_the_start(tmp_path, file, env, named):
     text, lines = failed_start(tmp_path, file, env)
     assert lines, text
@@ -146,18 +176,43 @@ def test_scheme_in_any_case(loom, scheme):
     assert loom.post(b"[]", headers=[("Authorization", f"{scheme} {TOKEN}")], token=None).status == 204
 
 
-@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", f"Basic {TOKEN}", f"Bearer{TOKEN}", TOKEN, f"Bearer {TOKEN} x", f"Bearer {TOKEN},x",
-                                   f"Bearer x {TOKEN}", f'Bearer "{TOKEN}"', f"Token {TOKEN}", f"Bearer: {TOKEN}", "Bearer " + "x" * 10000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {TOKEN}",
+        f"Bearer{TOKEN}",
+        TOKEN,
+        f"Bearer {TOKEN} x",
+        f"Bearer {TOKEN},x",
+        f"Bearer x {TOKEN}",
+        f'Bearer "{TOKEN}"',
+        f"Token {TOKEN}",
+        f"Bearer: {TOKEN}",
+        "Bearer " + "x" * 10000,
+    ],
+)
 def test_other_authorizations_are_refused(loom, value):
     answer = loom.post(b"[]", headers=[("Authorization", value)], token=None)
     assert (answer.status, answer.word) == (401, "unauthorized")
     assert answer.header("WWW-Authenticate") == "Bearer"
 
 
-@pytest.mark.parametrize("token,sensor_id,status", [
-    (TOKEN, SENSOR, 204), (TOKEN_2, SENSOR_2, 204), (TOKEN, SENSOR_2, 401), (TOKEN_2, SENSOR, 401), (TOKEN, SENSOR.upper(), 401),
-    (TOKEN, SENSOR + "x", 401), (TOKEN, SENSOR[:-1], 401), (TOKEN, f"{SENSOR}, {SENSOR_2}", 401),
-])
+@pytest.mark.parametrize(
+    "token,sensor_id,status",
+    [
+        (TOKEN, SENSOR, 204),
+        (TOKEN_2, SENSOR_2, 204),
+        (TOKEN, SENSOR_2, 401),
+        (TOKEN_2, SENSOR, 401),
+        (TOKEN, SENSOR.upper(), 401),
+        (TOKEN, SENSOR + "x", 401),
+        (TOKEN, SENSOR[:-1], 401),
+        (TOKEN, f"{SENSOR}, {SENSOR_2}", 401),
+    ],
+)
 def test_sensor_id_must_be_the_tokens(loom, token, sensor_id, status):
     assert loom.post(b"[]", token=token, headers=[("X-Spip-ID", sensor_id)]).status == status
 

@@ -17,7 +17,7 @@ def send_all(loom, batch):
 
 def check_additions(added, begin, event):
     """One insertion, of members for `source` (or dotted ones), and nothing else."""
-    assert added.startswith(b",") or event[begin - 1:begin] == b"{", added
+    assert added.startswith(b",") or event[begin - 1 : begin] == b"{", added
     members = json.loads(b"{" + added.strip(b",") + b"}")
     assert members and set(members) <= {"as", "geo"}, added
 
@@ -69,7 +69,14 @@ AROUND = {
     "line-breaks": b'{\r\n  "source": {\n    "ip": "%s"\n  },\n  "a": 1\n}',
     "order": b'{"zz":1,"source":{"port":1,"ip":"%s","address":"x"},"aa":{"source":{"ip":"192.0.2.1"}}}',
     "emoji": '{"a":"\U0001f980","source":{"\U0001f511":"\u6f22","ip":"%s"},"b":"\U0010ffff"}'.encode(),
-    "deep": b'{"a":' + b"[" * 120 + b"]" * 120 + b',"source":{"ip":"%s","d":' + b'{"a":' * 100 + b"1" + b"}" * 100 + b"}}",
+    "deep": b'{"a":'
+    + b"[" * 120
+    + b"]" * 120
+    + b',"source":{"ip":"%s","d":'
+    + b'{"a":' * 100
+    + b"1"
+    + b"}" * 100
+    + b"}}",
     "ip-last": b'{"a":1,"source":{"x":[{"ip":"192.0.2.1"}],"ip":"%s"}}',
     "brackets-in-text": b'{"a":"}],{[\\"","source":{"a":"}}","ip":"%s","b":"{\\\\"}}',
     "alone": b'{"source":{"ip":"%s"}}',
@@ -90,7 +97,7 @@ def known(databases):
 def test_insertion_leaves_the_rest(start_loom, enrichment, known, name):
     loom = start_loom({"enrichment": enrichment})
     event = AROUND[name].replace(b"%s", known)
-    line, = send_all(loom, [event])
+    (line,) = send_all(loom, [event])
     splice.check_line(line)
     added, begin = splice.inserted(event, line)
     check_additions(added, begin, splice.one_line(event))
@@ -105,7 +112,23 @@ def test_random_events(start_loom, enrichment, known):
         return generator.choice(["", "", "", " ", "\t", "\n", "\r\n", "  "])
 
     def text():
-        parts = ["a", "\\n", "\\u0041", "\\ud83d", "\u00e9", "\U0001f980", "\\\\", "\\\"", "{", "]", ",", ":", "source", " ", "\x7f"]
+        parts = [
+            "a",
+            "\\n",
+            "\\u0041",
+            "\\ud83d",
+            "\u00e9",
+            "\U0001f980",
+            "\\\\",
+            '\\"',
+            "{",
+            "]",
+            ",",
+            ":",
+            "source",
+            " ",
+            "\x7f",
+        ]
         return '"' + "".join(generator.choice(parts) for _ in range(generator.randrange(12))) + '"'
 
     def value(depth):
@@ -123,14 +146,18 @@ def test_random_events(start_loom, enrichment, known):
         return thing(depth + 1)
 
     def thing(depth, extra=()):
-        members = [f"{blank()}{text()}{blank()}:{blank()}{value(depth)}{blank()}" for _ in range(generator.randrange(6))] + list(extra)
+        members = [
+            f"{blank()}{text()}{blank()}:{blank()}{value(depth)}{blank()}" for _ in range(generator.randrange(6))
+        ] + list(extra)
         generator.shuffle(members)
         return "{" + ",".join(members) + "}"
 
     sent = []
     for _ in range(400):
         # Keys made by text() can't be `ip`, and only by a rare chance `source`: those events are left out.
-        event = thing(0, [f'"source":{thing(1, [chr(34) + "ip" + chr(34) + ":" + chr(34) + known.decode() + chr(34)])}'])
+        event = thing(
+            0, [f'"source":{thing(1, [chr(34) + "ip" + chr(34) + ":" + chr(34) + known.decode() + chr(34)])}']
+        )
         if sum(key == "source" for key, _ in splice.tree(event)) == 1:
             sent.append(event.encode())
     for event, line in zip(sent, send_all(loom, sent)):

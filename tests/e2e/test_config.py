@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from loomtest import events, process
-from loomtest.process import TOKEN, Loom, wait_for
+from loomtest.process import TOKEN, wait_for
 from loomtest.wire import Connection
 
 CONFIG_ERROR = 2
@@ -36,7 +36,10 @@ def start_fails(path, *arguments, env=None):
 
 # --- command line
 
-@pytest.mark.parametrize("form", [["-config", "{}"], ["--config", "{}"], ["-config={}"], ["--config={}"]], ids=lambda form: " ".join(form))
+
+@pytest.mark.parametrize(
+    "form", [["-config", "{}"], ["--config", "{}"], ["-config={}"], ["--config={}"]], ids=lambda form: " ".join(form)
+)
 def test_config_option(start_loom, tmp_path, form):
     directory = tmp_path / "elsewhere"
     directory.mkdir()
@@ -47,25 +50,8 @@ def test_config_option(start_loom, tmp_path, form):
 def test_default_is_loom_toml_in_the_working_directory(start_loom, tmp_path):
     directory = tmp_path / "here"
     directory.mkdir()
-    os.symlink(process.BINARY, directory / "loom")
-    loom = Loom.__new__(Loom)  # the constructor's default names the file, so the arguments stand here
-    loom.__init__(directory, arguments=["-config=loom.toml"])
-    try:
-        loom.wait_ready()
-        loom.stop()
-    finally:
-        loom.kill()
-    process_without = subprocess.Popen([process.BINARY], cwd=directory, env=process.environment(), stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        line = process_without.stderr.readline()
-        while b'"listening"' not in line:
-            assert line, "it ended"
-            line = process_without.stderr.readline()
-    finally:
-        process_without.send_signal(signal.SIGTERM)
-        process_without.communicate(timeout=20 * process.PATIENCE)
-    assert process_without.returncode == 0
+    loom = start_loom(directory=directory, arguments=[])
+    assert loom.post(b"[]").status == 204
 
 
 def test_no_file(tmp_path):
@@ -91,7 +77,9 @@ def test_help(option):
         assert word in result.out, result.out
 
 
-@pytest.mark.parametrize("arguments", [["-nonsense"], ["nonsense"], ["-config"], ["check", "-nonsense"], ["check", "more"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["-nonsense"], ["nonsense"], ["-config"], ["check", "-nonsense"], ["check", "more"]], ids=" ".join
+)
 def test_bad_command_line(tmp_path, arguments):
     result = process.run(*arguments, cwd=tmp_path)
     assert result.returncode == CONFIG_ERROR
@@ -99,6 +87,7 @@ def test_bad_command_line(tmp_path, arguments):
 
 
 # --- errors of the file
+
 
 def problems(path):
     """The errors of a configuration as (line, column, rest); the start and the check must say the same."""
@@ -133,34 +122,58 @@ level = "info"
 level = "loud"
 """
     found = problems(write(tmp_path, text))
-    assert [line for line, _, _ in found] == [2, 3, 4, 7, 8, 10, 14] or [line for line, _, _ in found] == [2, 3, 4, 7, 8, 10, 11, 14], found
+    assert [line for line, _, _ in found] == [2, 3, 4, 7, 8, 10, 14] or [line for line, _, _ in found] == [
+        2,
+        3,
+        4,
+        7,
+        8,
+        10,
+        11,
+        14,
+    ], found
     by_line = {line: rest for line, _, rest in found}
-    for line, words in {2: ["listen_adress", "listen_address"], 3: ["tls", "true"], 4: ["workers"], 7: ["max_body_size_bytes", "whole number", "string"],
-                        8: ["max_events_per_batch", "whole number"], 10: ["loging", "logging"], 14: ["level", "debug", "info", "warn", "error"]}.items():
+    for line, words in {
+        2: ["listen_adress", "listen_address"],
+        3: ["tls", "true"],
+        4: ["workers"],
+        7: ["max_body_size_bytes", "whole number", "string"],
+        8: ["max_events_per_batch", "whole number"],
+        10: ["loging", "logging"],
+        14: ["level", "debug", "info", "warn", "error"],
+    }.items():
         for word in words:
             assert word in by_line[line], (line, by_line[line])
 
 
-@pytest.mark.parametrize("text,line,words", [
-    ("[server]\nworkers = 100000000\n", 2, ["workers"]),
-    ("[limits]\nmax_body_size_bytes = -1\n", 2, ["max_body_size_bytes"]),
-    ("[limits]\nper_sensor_rps = -2\n", 2, ["per_sensor_rps"]),
-    ("[limits]\nmax_connections = -1\n", 2, ["max_connections"]),
-    ("[limits]\nmax_inflight_bytes = 9223372036854775808\n", 2, []),
-    ("[output]\ntype = \"carrier-pigeon\"\n", 2, ["type", "stdout"]),
-    ("[output]\nkafka_brokers = \"localhost:9092\"\n", 2, ["kafka_brokers", "list"]),
-    ("[output]\nkafka_brokers = [1]\n", 2, ["kafka_brokers"]),
-    ("[logging]\nformat = \"xml\"\n", 2, ["format", "json", "console"]),
-    ("[observability]\nmetrics_enabled = 1\n", 2, ["metrics_enabled"]),
-    ("[enrichment.dns]\nenable = true\n", 2, ["enable", "enabled"]),
-    ("[output.outbox]\nmax_byte = 1\n", 2, ["max_byte", "max_bytes"]),
-    ("listen_address = \":1\"\n", 1, ["listen_address"]),
-    ("server = 1\n", 1, ["server"]),
-    ("[server.listen_address]\nx = 1\n", 1, ["listen_address"]),
-    ("\n\n  [limits]\n\n    max_event_per_batch = 1 # comment\n", 5, ["max_event_per_batch", "max_events_per_batch"]),
-    ("[server]\ntls = false\ncert_file = \"/etc/loom/tls.crt\"\n", 3, ["cert_file", "tls"]),
-    ("[server]\ntls = true\ncert_file = \"/etc/loom/tls.crt\"\n", 2, ["key_file"]),
-], ids=lambda value: None if not isinstance(value, str) else value.replace("\n", " ").strip()[:40])
+@pytest.mark.parametrize(
+    "text,line,words",
+    [
+        ("[server]\nworkers = 100000000\n", 2, ["workers"]),
+        ("[limits]\nmax_body_size_bytes = -1\n", 2, ["max_body_size_bytes"]),
+        ("[limits]\nper_sensor_rps = -2\n", 2, ["per_sensor_rps"]),
+        ("[limits]\nmax_connections = -1\n", 2, ["max_connections"]),
+        ("[limits]\nmax_inflight_bytes = 9223372036854775808\n", 2, []),
+        ('[output]\ntype = "carrier-pigeon"\n', 2, ["type", "stdout"]),
+        ('[output]\nkafka_brokers = "localhost:9092"\n', 2, ["kafka_brokers", "list"]),
+        ("[output]\nkafka_brokers = [1]\n", 2, ["kafka_brokers"]),
+        ('[logging]\nformat = "xml"\n', 2, ["format", "json", "console"]),
+        ("[observability]\nmetrics_enabled = 1\n", 2, ["metrics_enabled"]),
+        ("[enrichment.dns]\nenable = true\n", 2, ["enable", "enabled"]),
+        ("[output.outbox]\nmax_byte = 1\n", 2, ["max_byte", "max_bytes"]),
+        ('listen_address = ":1"\n', 1, ["listen_address"]),
+        ("server = 1\n", 1, ["server"]),
+        ("[server.listen_address]\nx = 1\n", 1, ["listen_address"]),
+        (
+            "\n\n  [limits]\n\n    max_event_per_batch = 1 # comment\n",
+            5,
+            ["max_event_per_batch", "max_events_per_batch"],
+        ),
+        ('[server]\ntls = false\ncert_file = "/etc/loom/tls.crt"\n', 3, ["cert_file", "tls"]),
+        ('[server]\ntls = true\ncert_file = "/etc/loom/tls.crt"\n', 2, ["key_file"]),
+    ],
+    ids=lambda value: None if not isinstance(value, str) else value.replace("\n", " ").strip()[:40],
+)
 def test_one_error(tmp_path, text, line, words):
     found = problems(write(tmp_path, text))
     assert len(found) == 1, found
@@ -170,10 +183,19 @@ def test_one_error(tmp_path, text, line, words):
         assert word in found[0][2], found
 
 
-@pytest.mark.parametrize("text,line", [
-    ("[server\nlisten_address = 1\nfoo = 2\n", 1), ("[server]\nlisten_address = \n", 2), ("[server]\ntls = yes\n", 2), ("a = 1\na = 2\n", 2),
-    ("[server]\n[server]\n", 2), ("[limits]\nx = 01\n", 2), ("[server]\nlisten_address = \"\\q\"\n", 2), ("\x00", 1),
-])
+@pytest.mark.parametrize(
+    "text,line",
+    [
+        ("[server\nlisten_address = 1\nfoo = 2\n", 1),
+        ("[server]\nlisten_address = \n", 2),
+        ("[server]\ntls = yes\n", 2),
+        ("a = 1\na = 2\n", 2),
+        ("[server]\n[server]\n", 2),
+        ("[limits]\nx = 01\n", 2),
+        ('[server]\nlisten_address = "\\q"\n', 2),
+        ("\x00", 1),
+    ],
+)
 def test_a_syntax_error_stands_alone(tmp_path, text, line):
     found = problems(write(tmp_path, text))
     assert len(found) == 1 and found[0][0] == line, found
@@ -181,15 +203,19 @@ def test_a_syntax_error_stands_alone(tmp_path, text, line):
 
 def test_not_utf8(tmp_path):
     path = tmp_path / "loom.toml"
-    path.write_bytes(b"[server]\nlisten_address = \"\xff\"\n")
+    path.write_bytes(b'[server]\nlisten_address = "\xff"\n')
     assert len(problems(path)) == 1
 
 
-@pytest.mark.parametrize("text,line,names", [
-    ("[auth.tokens]\nvps-1 = \"canary\"\n", 1, ["LOOM_SENSOR_", "token_file"]),
-    ("[output]\nelasticsearch_pass = \"canary\"\n", 2, ["LOOM_ELASTICSEARCH_PASS"]),
-    ("[output]\nclickhouse_password = \"canary\"\n", 2, ["LOOM_CLICKHOUSE_PASSWORD"]),
-], ids=["tokens", "elasticsearch", "clickhouse"])
+@pytest.mark.parametrize(
+    "text,line,names",
+    [
+        ('[auth.tokens]\nvps-1 = "canary"\n', 1, ["LOOM_SENSOR_", "token_file"]),
+        ('[output]\nelasticsearch_pass = "canary"\n', 2, ["LOOM_ELASTICSEARCH_PASS"]),
+        ('[output]\nclickhouse_password = "canary"\n', 2, ["LOOM_CLICKHOUSE_PASSWORD"]),
+    ],
+    ids=["tokens", "elasticsearch", "clickhouse"],
+)
 def test_secrets_in_the_file_are_refused(tmp_path, text, line, names):
     found = problems(write(tmp_path, text))
     assert any(at in (line, line + 1) and any(name in rest for name in names) for at, _, rest in found), found
@@ -199,36 +225,66 @@ def test_secrets_in_the_file_are_refused(tmp_path, text, line, names):
 
 def test_zero_and_empty_mean_the_default(start_loom):
     """As in the Go implementation, whose files must go on working."""
-    loom = start_loom({
-        "server": {"cert_file": "", "key_file": "", "workers": 0}, "auth": {"token_file": ""},
-        "limits": {"max_body_size_bytes": 0, "max_events_per_batch": 0, "max_event_size_bytes": 0, "per_sensor_events_rps": 0,
-                   "max_connections": 0, "max_inflight_bytes": 0},
-        "enrichment": {"geoip_db_path": "", "asn_db_path": "", "language": ""},
-        "enrichment.dns": {"enabled": False, "resolver_addr": "", "cache_ttl_seconds": 0, "max_qps": 0},
-        "output": {"type": "", "elasticsearch_url": "", "elasticsearch_index": "", "kafka_topic": ""},
-        "output.outbox": {"enabled": False, "dir": "", "max_bytes": 0, "retry_backoff_ms": 0},
-        "logging": {"level": "", "format": ""}})
+    loom = start_loom(
+        {
+            "server": {"cert_file": "", "key_file": "", "workers": 0},
+            "auth": {"token_file": ""},
+            "limits": {
+                "max_body_size_bytes": 0,
+                "max_events_per_batch": 0,
+                "max_event_size_bytes": 0,
+                "per_sensor_events_rps": 0,
+                "max_connections": 0,
+                "max_inflight_bytes": 0,
+            },
+            "enrichment": {"geoip_db_path": "", "asn_db_path": "", "language": ""},
+            "enrichment.dns": {"enabled": False, "resolver_addr": "", "cache_ttl_seconds": 0, "max_qps": 0},
+            "output": {"type": "", "elasticsearch_url": "", "elasticsearch_index": "", "kafka_topic": ""},
+            "output.outbox": {"enabled": False, "dir": "", "max_bytes": 0, "retry_backoff_ms": 0},
+            "logging": {"level": "", "format": ""},
+        }
+    )
     assert loom.post(events.batch([b"{}"] * 500)).status == 204
     assert loom.post(events.batch([b"{}"] * 501)).word == "batch_too_large"
 
 
 def test_the_go_example_without_tls_starts(start_loom, enrichment):
     """The keys of a Go installation's file, as its example has them."""
-    loom = start_loom({"limits": {"max_body_size_bytes": 2097152, "max_events_per_batch": 500, "max_event_size_bytes": 131072,
-                                  "per_sensor_rps": 50}, "enrichment": enrichment,
-                       "enrichment.dns": {"enabled": False, "resolver_addr": "127.0.0.1:53", "cache_ttl_seconds": 300, "max_qps": 10},
-                       "logging": {"level": "info", "format": "json"}, "observability": {"metrics_enabled": True}})
+    loom = start_loom(
+        {
+            "limits": {
+                "max_body_size_bytes": 2097152,
+                "max_events_per_batch": 500,
+                "max_event_size_bytes": 131072,
+                "per_sensor_rps": 50,
+            },
+            "enrichment": enrichment,
+            "enrichment.dns": {
+                "enabled": False,
+                "resolver_addr": "127.0.0.1:53",
+                "cache_ttl_seconds": 300,
+                "max_qps": 10,
+            },
+            "logging": {"level": "info", "format": "json"},
+            "observability": {"metrics_enabled": True},
+        }
+    )
     assert loom.post(b"[]").status == 204
 
 
 # --- what is configured and not built yet
 
-@pytest.mark.parametrize("config,word", [
-    ({"output": {"type": "elasticsearch", "elasticsearch_url": "http://127.0.0.1:9200"}}, "elasticsearch"),
-    ({"output": {"type": "clickhouse", "clickhouse_url": "http://127.0.0.1:8123"}}, "clickhouse"),
-    ({"output": {"type": "kafka", "kafka_brokers": ["127.0.0.1:9092"], "kafka_topic": "loom"}}, "kafka"),
-    ({"enrichment.dns": {"enabled": True}}, "dns"),
-], ids=["elasticsearch", "clickhouse", "kafka", "dns"])
+
+@pytest.mark.parametrize(
+    "config,word",
+    [
+        ({"output": {"type": "elasticsearch", "elasticsearch_url": "http://127.0.0.1:9200"}}, "elasticsearch"),
+        ({"output": {"type": "clickhouse", "clickhouse_url": "http://127.0.0.1:8123"}}, "clickhouse"),
+        ({"output": {"type": "kafka", "kafka_brokers": ["127.0.0.1:9092"], "kafka_topic": "loom"}}, "kafka"),
+        ({"enrichment.dns": {"enabled": True}}, "dns"),
+    ],
+    ids=["elasticsearch", "clickhouse", "kafka", "dns"],
+)
 def test_not_built_yet(tmp_path, config, word):
     path = write_config(tmp_path, config)
     lines = process.complaints(start_fails(path).err)
@@ -237,6 +293,7 @@ def test_not_built_yet(tmp_path, config, word):
 
 
 # --- what the system says no to
+
 
 def test_port_in_use(tmp_path):
     with socket.socket() as taken:
@@ -251,8 +308,21 @@ def test_port_in_use(tmp_path):
             assert "in use" in lines[0]
 
 
-@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "127.0.0.1:http:x", "[::1:80", "no-such-host.invalid:1", "unix:",
-                                     "unix:/nonexistent/dir/in.sock", "192.0.2.1:0", "127.0.0.1:-1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "127.0.0.1",
+        "127.0.0.1:99999",
+        "127.0.0.1:http:x",
+        "[::1:80",
+        "no-such-host.invalid:1",
+        "unix:",
+        "unix:/nonexistent/dir/in.sock",
+        "192.0.2.1:0",
+        "127.0.0.1:-1",
+    ],
+)
 def test_bad_listen_address(tmp_path, address):
     path = write_config(tmp_path, {"server": {"listen_address": address}})
     result = start_fails(path)
@@ -264,8 +334,14 @@ def test_bad_listen_address(tmp_path, address):
 @pytest.mark.parametrize("key", ["geoip_db_path", "asn_db_path"])
 def test_unreadable_database(tmp_path, demo, key):
     whole = (demo / "demo-city.mmdb").read_bytes()
-    cases = {"missing.mmdb": None, "empty.mmdb": b"", "garbage.mmdb": os.urandom(5000), "text.mmdb": b"hello\n" * 100,
-             "cut.mmdb": whole[:len(whole) // 2], "directory.mmdb": "directory"}
+    cases = {
+        "missing.mmdb": None,
+        "empty.mmdb": b"",
+        "garbage.mmdb": os.urandom(5000),
+        "text.mmdb": b"hello\n" * 100,
+        "cut.mmdb": whole[: len(whole) // 2],
+        "directory.mmdb": "directory",
+    }
     for name, content in cases.items():
         database = tmp_path / name
         if content == "directory":
@@ -286,6 +362,7 @@ def test_no_token(tmp_path):
 
 
 # --- loom check
+
 
 def test_check_of_a_good_configuration(tmp_path, enrichment):
     path = write_config(tmp_path, {"enrichment": enrichment})
@@ -314,7 +391,10 @@ def test_check_default_file(tmp_path):
 
 def test_check_tells_all_that_is_wrong(tmp_path):
     """Independent faults of the system are reported together, not one after the other."""
-    path = write_config(tmp_path, {"enrichment": {"geoip_db_path": tmp_path / "a.mmdb"}, "auth": {"token_file": tmp_path / "tokens.txt"}})
+    path = write_config(
+        tmp_path,
+        {"enrichment": {"geoip_db_path": tmp_path / "a.mmdb"}, "auth": {"token_file": tmp_path / "tokens.txt"}},
+    )
     result = process.run("check", "-config", path)
     assert result.returncode != 0
     for name in ("a.mmdb", "tokens.txt"):
@@ -323,14 +403,22 @@ def test_check_tells_all_that_is_wrong(tmp_path):
 
 # --- descriptors
 
+
 @pytest.mark.parametrize("closed", [(0,), (2,), (0, 2)], ids=str)
 def test_closed_standard_descriptors(tmp_path, short_path, closed):
     """A socket or a database must never end up as descriptor 1, or events would be written into it."""
     listen = short_path / "in.sock"
     path = write_config(tmp_path, {"server": {"listen_address": f"unix:{listen}"}})
-    child = subprocess.Popen([process.BINARY, "-config", path], env=process.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, preexec_fn=lambda: [os.close(fd) for fd in closed])
+    child = subprocess.Popen(
+        [process.BINARY, "-config", path],
+        env=process.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: [os.close(fd) for fd in closed],
+    )
     try:
+
         def serves():
             assert child.poll() is None, "Loom ended"
             try:
@@ -338,6 +426,7 @@ def test_closed_standard_descriptors(tmp_path, short_path, closed):
                 return True
             except OSError:
                 return False
+
         wait_for(serves, "the socket")
         for fd in closed:
             assert os.readlink(f"/proc/{child.pid}/fd/{fd}") == "/dev/null"
@@ -355,8 +444,16 @@ def test_closed_standard_descriptors(tmp_path, short_path, closed):
 def test_closed_standard_output(tmp_path, closed):
     """The output is standard output, and there is none: that is told, and nothing is acknowledged into the void."""
     path = write_config(tmp_path, {})
-    result = subprocess.run([process.BINARY, "-config", path], env=process.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, preexec_fn=lambda: [os.close(fd) for fd in closed], timeout=20 * process.PATIENCE, check=False)
+    result = subprocess.run(
+        [process.BINARY, "-config", path],
+        env=process.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: [os.close(fd) for fd in closed],
+        timeout=20 * process.PATIENCE,
+        check=False,
+    )
     assert result.returncode == 1
     if 2 not in closed:
         lines = process.complaints(result.stderr.decode())

@@ -32,6 +32,7 @@ def enriched(start_loom, enrichment):
         assert loom.post(body).status == 204
         lines = [json.loads(line) for line in loom.lines(before + len(sent))[before:]]
         return lines[0] if len(lines) == 1 else lines
+
     send.loom = loom
     return send
 
@@ -54,18 +55,37 @@ def test_the_demo_shows_every_field(databases):
     for line in events.samples():
         for group, members in databases.additions(json.loads(line)["source"]["ip"]).items():
             seen |= {f"{group}.{key}" for key in members}
-    assert seen == {"as.number", "as.organization", "geo.continent_code", "geo.continent_name", "geo.country_iso_code", "geo.country_name",
-                    "geo.region_iso_code", "geo.region_name", "geo.city_name", "geo.postal_code", "geo.timezone", "geo.location"}
+    assert seen == {
+        "as.number",
+        "as.organization",
+        "geo.continent_code",
+        "geo.continent_name",
+        "geo.country_iso_code",
+        "geo.country_name",
+        "geo.region_iso_code",
+        "geo.region_name",
+        "geo.city_name",
+        "geo.postal_code",
+        "geo.timezone",
+        "geo.location",
+    }
 
 
 def spelt(template, address):
     return template.replace("IP", address).encode()
 
 
-@pytest.mark.parametrize("template", [
-    '{"source":{"ip":"IP"}}', '{"so\\u0075rce":{"ip":"IP"}}', '{"source":{"\\u0069p":"IP"}}', '{"\\u0073\\u006F\\u0075\\u0072\\u0063\\u0065":{"i\\u0070":"IP"}}',
-    '{"a":{"source":1},"source":{"x":{"ip":"y"},"ip":"IP"},"b":[{"source":2}]}', '{"sources":1,"source":{"ip2":1,"ip":"IP","i":2}}',
-])
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{"source":{"ip":"IP"}}',
+        '{"so\\u0075rce":{"ip":"IP"}}',
+        '{"source":{"\\u0069p":"IP"}}',
+        '{"\\u0073\\u006F\\u0075\\u0072\\u0063\\u0065":{"i\\u0070":"IP"}}',
+        '{"a":{"source":1},"source":{"x":{"ip":"y"},"ip":"IP"},"b":[{"source":2}]}',
+        '{"sources":1,"source":{"ip2":1,"ip":"IP","i":2}}',
+    ],
+)
 def test_nested_in_any_spelling(enriched, known, template):
     address, additions = known
     event = spelt(template, address)
@@ -74,8 +94,15 @@ def test_nested_in_any_spelling(enriched, known, template):
     assert enriched(event) == expected
 
 
-@pytest.mark.parametrize("template", ['{"source.ip":"IP"}', '{"source\\u002eip":"IP","x":1}', '{"source.port":1,"source.ip":"IP","destination.ip":"192.0.2.1"}',
-                                      '{"source":{"port":1},"source.ip":"IP"}'])
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{"source.ip":"IP"}',
+        '{"source\\u002eip":"IP","x":1}',
+        '{"source.port":1,"source.ip":"IP","destination.ip":"192.0.2.1"}',
+        '{"source":{"port":1},"source.ip":"IP"}',
+    ],
+)
 def test_dotted_takes_dotted(enriched, known, template):
     """What is added takes the form of the key that the address came by."""
     address, additions = known
@@ -94,7 +121,11 @@ def escaped(text):
 def test_escaped_address(enriched, known):
     """It is decoded for the look-up and leaves as it was written."""
     address, additions = known
-    for spelling in (escaped(address), address[:-1] + escaped(address[-1]), escaped(address).replace("\\u002e", "\\u002E")):
+    for spelling in (
+        escaped(address),
+        address[:-1] + escaped(address[-1]),
+        escaped(address).replace("\\u002e", "\\u002E"),
+    ):
         event = b'{"source":{"ip":"%s"}}' % spelling.encode()
         loom = enriched.loom
         got = enriched(event)
@@ -105,7 +136,12 @@ def test_escaped_address(enriched, known):
 def test_mapped_addresses_are_looked_up_as_ipv4(enriched, known):
     address, additions = known
     as_hex = "".join(f"{int(part):02x}" for part in address.split("."))
-    for text in (f"::ffff:{address}", f"::FFFF:{address}", f"::ffff:{as_hex[:4]}:{as_hex[4:]}", f"0:0:0:0:0:ffff:{address}"):
+    for text in (
+        f"::ffff:{address}",
+        f"::FFFF:{address}",
+        f"::ffff:{as_hex[:4]}:{as_hex[4:]}",
+        f"0:0:0:0:0:ffff:{address}",
+    ):
         assert enriched({"source": {"ip": text}}) == {"source": {"ip": text, **additions}}
 
 
@@ -117,7 +153,10 @@ def test_ipv6(enriched, databases):
     assert enriched({"source": {"ip": upper}})["source"] == {"ip": upper, **databases.additions(address)}
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "8.8.8.8", "::", "::1", "fe80::1", "2606:4700::1111"])
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "8.8.8.8", "::", "::1", "fe80::1", "2606:4700::1111"],
+)
 def test_a_miss_writes_nothing(enriched, databases, address):
     assert databases.additions(address) == {}, "the demo databases hold documentation ranges only"
     event = {"source": {"ip": address, "port": 1}}
@@ -126,8 +165,18 @@ def test_a_miss_writes_nothing(enriched, databases, address):
 
 def test_existing_members_stay_but_for_those_known(enriched, known):
     address, additions = known
-    event = {"source": {"as": {"note": "mine", "number": 1}, "ip": address,
-                        "geo": {"name": "mine", "country_iso_code": "??", "location": {"lat": 0, "lon": 0, "alt": 3}, "timezone": None}}}
+    event = {
+        "source": {
+            "as": {"note": "mine", "number": 1},
+            "ip": address,
+            "geo": {
+                "name": "mine",
+                "country_iso_code": "??",
+                "location": {"lat": 0, "lon": 0, "alt": 3},
+                "timezone": None,
+            },
+        }
+    }
     got = enriched(event)
     expected_geo = {**event["source"]["geo"], **additions["geo"]}
     assert got["source"]["as"] == {"note": "mine", **additions["as"]}
@@ -138,7 +187,10 @@ def test_existing_members_stay_but_for_those_known(enriched, known):
 def test_existing_organization_is_merged(enriched, known):
     address, additions = known
     got = enriched({"source": {"ip": address, "as": {"organization": {"id": 7, "name": "old"}}}})
-    assert got["source"]["as"] == {"organization": {"id": 7, **additions["as"]["organization"]}, "number": additions["as"]["number"]}
+    assert got["source"]["as"] == {
+        "organization": {"id": 7, **additions["as"]["organization"]},
+        "number": additions["as"]["number"],
+    }
 
 
 def test_existing_empty_objects(enriched, known):
@@ -164,13 +216,30 @@ UNCHANGED = {
     "source_type": [b'{"source":"IP"}', b'{"source":[{"ip":"IP"}]}', b'{"source":null}', b'{"source":1}'],
     "no_ip": [b'{"source":{}}', b'{"source":{"port":1}}'],
     "ip_type": [b'{"source":{"ip":1}}', b'{"source":{"ip":["IP"]}}', b'{"source":{"ip":null}}'],
-    "not_an_address": [b'{"source":{"ip":""}}', b'{"source":{"ip":"x"}}', b'{"source":{"ip":"IP:80"}}', b'{"source":{"ip":" IP"}}',
-                       b'{"source":{"ip":"IP\\u0000"}}', b'{"source":{"ip":"01.2.3.4"}}', b'{"source":{"ip":"1.2.3"}}', b'{"source":{"ip":"fe80::1%eth0"}}'],
-    "duplicate_key": [b'{"source":{"ip":"IP"},"source":{}}', b'{"source":{"ip":"IP","ip":"IP"}}', b'{"source":{"ip":"IP","\\u0069p":1}}',
-                      b'{"source":{"ip":"IP"},"source.ip":"IP"}', b'{"source":{"ip":"IP","as":{},"as":{}}}',
-                      b'{"source":{"ip":"IP","geo":{"city_name":1,"city_name":2}}}'],
-    "target_type": [b'{"source":{"ip":"IP","as":1}}', b'{"source":{"ip":"IP","geo":[]}}', b'{"source":{"ip":"IP","as":{"organization":"x"}}}',
-                    b'{"source":{"ip":"IP","geo":null}}'],
+    "not_an_address": [
+        b'{"source":{"ip":""}}',
+        b'{"source":{"ip":"x"}}',
+        b'{"source":{"ip":"IP:80"}}',
+        b'{"source":{"ip":" IP"}}',
+        b'{"source":{"ip":"IP\\u0000"}}',
+        b'{"source":{"ip":"01.2.3.4"}}',
+        b'{"source":{"ip":"1.2.3"}}',
+        b'{"source":{"ip":"fe80::1%eth0"}}',
+    ],
+    "duplicate_key": [
+        b'{"source":{"ip":"IP"},"source":{}}',
+        b'{"source":{"ip":"IP","ip":"IP"}}',
+        b'{"source":{"ip":"IP","\\u0069p":1}}',
+        b'{"source":{"ip":"IP"},"source.ip":"IP"}',
+        b'{"source":{"ip":"IP","as":{},"as":{}}}',
+        b'{"source":{"ip":"IP","geo":{"city_name":1,"city_name":2}}}',
+    ],
+    "target_type": [
+        b'{"source":{"ip":"IP","as":1}}',
+        b'{"source":{"ip":"IP","geo":[]}}',
+        b'{"source":{"ip":"IP","as":{"organization":"x"}}}',
+        b'{"source":{"ip":"IP","geo":null}}',
+    ],
 }
 
 
@@ -203,8 +272,11 @@ def test_one_database_alone(start_loom, enrichment, known):
 def test_language(start_loom, enrichment, databases):
     """Names in another language where the record has them, in English otherwise."""
     city = Reader(enrichment["geoip_db_path"])
-    languages = {language for line in events.samples()
-                 for language in ((city.lookup(json.loads(line)["source"]["ip"]) or {}).get("country", {}).get("names", {}))} - {"en"}
+    languages = {
+        language
+        for line in events.samples()
+        for language in ((city.lookup(json.loads(line)["source"]["ip"]) or {}).get("country", {}).get("names", {}))
+    } - {"en"}
     assert languages, "the demo database has no second language"
     language = sorted(languages)[0]
     loom = start_loom({"enrichment": {**enrichment, "language": language}})

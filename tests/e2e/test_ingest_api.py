@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ingest API as its contract: status, word, headers and the order in which a request is checked; by raw socket and by curl."""
+"""The ingest API as its contract: status, word, headers and the order in which a request is checked; by raw socket and
+by curl."""
 
 import json
 import subprocess
@@ -7,12 +8,13 @@ import subprocess
 import pytest
 
 from loomtest import events, wire
-from loomtest.process import SENSOR, SENSOR_2, TOKEN, TOKEN_2
+from loomtest.process import SENSOR, SENSOR_2, TOKEN, TOKEN_2, running
 from loomtest.wire import Connection, request
 
 LIMITS = {"max_body_size_bytes": 20000, "max_events_per_batch": 10, "max_event_size_bytes": 1000}
 
-# A row: what is sent, then what must come back. `request` are arguments of wire.request; token None sends no Authorization.
+# A row: what is sent, then what must come back. `request` are arguments
+# of wire.request; token None sends no Authorization.
 ROWS = {
     "204": ({"body": b'[{"n":1}]', "token": TOKEN}, 204, None),
     "204-empty-batch": ({"body": b"[]", "token": TOKEN}, 204, None),
@@ -50,35 +52,78 @@ ROWS = {
     "413-event": ({"body": events.batch([b"{}", events.sized(1001)]), "token": TOKEN}, 413, "event_too_large"),
 }
 NOT_A_BATCH = {
-    "empty": b"", "blank": b"  \n", "object": b"{}", "number": b"1", "string": b'"x"', "null": b"null", "word": b"hello",
-    "array-of-number": b"[1]", "array-of-null": b"[null]", "array-of-array": b"[[]]", "array-of-text": b'["x"]', "mixed": b"[{},1]",
-    "unclosed": b"[{}", "unclosed-object": b'[{"a":1]', "trailing-comma": b"[{},]", "no-comma": b"[{}{}]", "two-commas": b"[{},,{}]",
-    "after-the-array": b"[{}]x", "two-arrays": b"[{}][{}]", "ndjson": b'{"a":1}\n{"a":2}\n', "bom": b"\xef\xbb\xbf[{}]",
-    "comment": b"[{}]//x", "single-quotes": b"[{'a':1}]", "bare-key": b"[{a:1}]", "leading-zero": b'[{"a":01}]', "plus": b'[{"a":+1}]',
-    "hex": b'[{"a":0x1}]', "nan": b'[{"a":NaN}]', "infinity": b'[{"a":-Infinity}]', "dot-first": b'[{"a":.5}]', "dot-last": b'[{"a":1.}]',
-    "bare-exponent": b'[{"a":1e}]', "minus": b'[{"a":-}]', "capital-true": b'[{"a":True}]', "short-true": b'[{"a":tru}]',
-    "raw-newline-in-string": b'[{"a":"x\ny"}]', "raw-tab-in-string": b'[{"a":"x\ty"}]', "raw-nul-in-string": b'[{"a":"\0"}]', "nul": b"[{}]\0",
-    "bad-escape": b'[{"a":"\\x41"}]', "short-escape": b'[{"a":"\\u12"}]', "bad-hex": b'[{"a":"\\u12g4"}]', "open-string": b'[{"a":"x}]',
-    "colon-missing": b'[{"a" 1}]', "value-missing": b'[{"a":}]', "key-missing": b'[{:1}]', "comma-in-object": b'[{"a":1,}]',
-    "form-feed": b"[\f{}]", "no-break-space": b"[\xc2\xa0{}]",
-    "utf8-bare-continuation": b'[{"a":"\x80"}]', "utf8-cut": b'[{"a":"\xc3"}]', "utf8-overlong": b'[{"a":"\xc0\xaf"}]',
-    "utf8-overlong-3": b'[{"a":"\xe0\x80\xaf"}]', "utf8-surrogate": b'[{"a":"\xed\xa0\x80"}]', "utf8-beyond": b'[{"a":"\xf4\x90\x80\x80"}]',
-    "utf8-ff": b'[{"a":"\xff"}]', "utf8-in-key": b'[{"\xc3(":1}]', "latin-1": '[{"a":"é"}]'.encode("latin-1"), "utf-16": "[{}]".encode("utf-16"),
-    "too-deep": b"[" + events.nested(128) + b"]", "far-too-deep": b"[" + b'{"a":' * 3000,
+    "empty": b"",
+    "blank": b"  \n",
+    "object": b"{}",
+    "number": b"1",
+    "string": b'"x"',
+    "null": b"null",
+    "word": b"hello",
+    "array-of-number": b"[1]",
+    "array-of-null": b"[null]",
+    "array-of-array": b"[[]]",
+    "array-of-text": b'["x"]',
+    "mixed": b"[{},1]",
+    "unclosed": b"[{}",
+    "unclosed-object": b'[{"a":1]',
+    "trailing-comma": b"[{},]",
+    "no-comma": b"[{}{}]",
+    "two-commas": b"[{},,{}]",
+    "after-the-array": b"[{}]x",
+    "two-arrays": b"[{}][{}]",
+    "ndjson": b'{"a":1}\n{"a":2}\n',
+    "bom": b"\xef\xbb\xbf[{}]",
+    "comment": b"[{}]//x",
+    "single-quotes": b"[{'a':1}]",
+    "bare-key": b"[{a:1}]",
+    "leading-zero": b'[{"a":01}]',
+    "plus": b'[{"a":+1}]',
+    "hex": b'[{"a":0x1}]',
+    "nan": b'[{"a":NaN}]',
+    "infinity": b'[{"a":-Infinity}]',
+    "dot-first": b'[{"a":.5}]',
+    "dot-last": b'[{"a":1.}]',
+    "bare-exponent": b'[{"a":1e}]',
+    "minus": b'[{"a":-}]',
+    "capital-true": b'[{"a":True}]',
+    "short-true": b'[{"a":tru}]',
+    "raw-newline-in-string": b'[{"a":"x\ny"}]',
+    "raw-tab-in-string": b'[{"a":"x\ty"}]',
+    "raw-nul-in-string": b'[{"a":"\0"}]',
+    "nul": b"[{}]\0",
+    "bad-escape": b'[{"a":"\\x41"}]',
+    "short-escape": b'[{"a":"\\u12"}]',
+    "bad-hex": b'[{"a":"\\u12g4"}]',
+    "open-string": b'[{"a":"x}]',
+    "colon-missing": b'[{"a" 1}]',
+    "value-missing": b'[{"a":}]',
+    "key-missing": b"[{:1}]",
+    "comma-in-object": b'[{"a":1,}]',
+    "form-feed": b"[\f{}]",
+    "no-break-space": b"[\xc2\xa0{}]",
+    "utf8-bare-continuation": b'[{"a":"\x80"}]',
+    "utf8-cut": b'[{"a":"\xc3"}]',
+    "utf8-overlong": b'[{"a":"\xc0\xaf"}]',
+    "utf8-overlong-3": b'[{"a":"\xe0\x80\xaf"}]',
+    "utf8-surrogate": b'[{"a":"\xed\xa0\x80"}]',
+    "utf8-beyond": b'[{"a":"\xf4\x90\x80\x80"}]',
+    "utf8-ff": b'[{"a":"\xff"}]',
+    "utf8-in-key": b'[{"\xc3(":1}]',
+    "latin-1": '[{"a":"é"}]'.encode("latin-1"),
+    "utf-16": "[{}]".encode("utf-16"),
+    "too-deep": b"[" + events.nested(128) + b"]",
+    "far-too-deep": b"[" + b'{"a":' * 3000,
 }
-ROWS.update({"400-" + name: ({"body": body, "token": TOKEN}, 400, "invalid_request") for name, body in NOT_A_BATCH.items()})
+ROWS.update(
+    {"400-" + name: ({"body": body, "token": TOKEN}, 400, "invalid_request") for name, body in NOT_A_BATCH.items()}
+)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """One Loom for all rows: a row that leaves it in a bad state makes a later one fail."""
-    from loomtest.process import Loom
-    loom = Loom(tmp_path_factory.mktemp("ingest"), {"limits": LIMITS, "observability": {"metrics_enabled": True}}).wait_ready()
-    yield loom
-    try:
-        loom.stop()
-    finally:
-        loom.kill()
+    config = {"limits": LIMITS, "observability": {"metrics_enabled": True}}
+    with running(tmp_path_factory.mktemp("ingest"), config) as loom:
+        yield loom
 
 
 def check_answer(answer, status, word):
@@ -103,10 +148,26 @@ def test_row_by_socket(shared, row):
         check_answer(connection.request(**{"method": "POST", **arguments}), status, word)
 
 
-def curl(loom, tmp_path, method="POST", path="/api/v1/ingest", body=b"[]", token=None, content_type=wire.JSON, headers=()):
+def curl(
+    loom, tmp_path, method="POST", path="/api/v1/ingest", body=b"[]", token=None, content_type=wire.JSON, headers=()
+):
     """The same request by curl: a client that nobody here wrote."""
     host, port = loom.ingest
-    command = ["curl", "-sS", "--max-time", "30", "--path-as-is", "-X", method, "-D", "headers", "-o", "body", "-w", "%{http_code}"]
+    command = [
+        "curl",
+        "-sS",
+        "--max-time",
+        "30",
+        "--path-as-is",
+        "-X",
+        method,
+        "-D",
+        "headers",
+        "-o",
+        "body",
+        "-w",
+        "%{http_code}",
+    ]
     command += ["-H", f"Content-Type: {content_type}" if content_type else "Content-Type:"]
     if token is not None:
         command += ["-H", f"Authorization: Bearer {token}"]
@@ -116,14 +177,18 @@ def curl(loom, tmp_path, method="POST", path="/api/v1/ingest", body=b"[]", token
     if body is not None:
         (tmp_path / "request").write_bytes(body)
         command += ["--data-binary", "@request"]
-    result = subprocess.run([*command, f"http://{host}:{port}{path}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [*command, f"http://{host}:{port}{path}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     head = (tmp_path / "headers").read_text().strip().split("\n\n")[-1].splitlines()
     fields = [tuple(part.strip() for part in line.split(":", 1)) for line in head[1:]]
     return wire.Response("HTTP/1.1", int(result.stdout), "", fields, (tmp_path / "body").read_bytes())
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.startswith("400-") or row in ("400-object", "400-utf8-cut", "400-too-deep")])
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.startswith("400-") or row in ("400-object", "400-utf8-cut", "400-too-deep")]
+)
 def test_row_by_curl(shared, tmp_path, row):
     arguments, status, word = ROWS[row]
     check_answer(curl(shared, tmp_path, **arguments), status, word)
@@ -172,12 +237,16 @@ def test_429_comes_before_413(start_loom):
     assert loom.post(b"", length=5000).status == 429
 
 
-@pytest.mark.parametrize("body,word", [
-    (events.batch([b"{}"] * 11) + b"x", "invalid_request"),
-    (events.batch([events.sized(1001)])[:-1], "invalid_request"),
-    (events.batch([b"{}"] * 11 + [b"1"]), "invalid_request"),
-    (events.batch([events.sized(1001), b"[]"]), "invalid_request"),
-], ids=["many-and-trailing", "large-and-cut", "many-and-a-number", "large-and-an-array"])
+@pytest.mark.parametrize(
+    "body,word",
+    [
+        (events.batch([b"{}"] * 11) + b"x", "invalid_request"),
+        (events.batch([events.sized(1001)])[:-1], "invalid_request"),
+        (events.batch([b"{}"] * 11 + [b"1"]), "invalid_request"),
+        (events.batch([events.sized(1001), b"[]"]), "invalid_request"),
+    ],
+    ids=["many-and-trailing", "large-and-cut", "many-and-a-number", "large-and-an-array"],
+)
 def test_400_wins_over_413(shared, body, word):
     answer = shared.post(body)
     assert (answer.status, answer.word) == (400, word)
@@ -208,11 +277,15 @@ def test_chunked_is_refused_as_soon_as_it_is_over(shared):
         assert (answer.status, answer.word) == (413, "payload_too_large")
 
 
-@pytest.mark.parametrize("body,offset,index", [
-    (b'[{"a":1},{"b":x}]', 14, 1),
-    (b"[{},{},3]", 7, 2),
-    (b'[{"a":"\xff"}]', 7, 0),
-], ids=["in-second", "number-as-third", "utf8"])
+@pytest.mark.parametrize(
+    "body,offset,index",
+    [
+        (b'[{"a":1},{"b":x}]', 14, 1),
+        (b"[{},{},3]", 7, 2),
+        (b'[{"a":"\xff"}]', 7, 0),
+    ],
+    ids=["in-second", "number-as-third", "utf8"],
+)
 def test_detail_tells_where(shared, body, offset, index):
     detail = shared.post(body).detail
     assert str(offset) in detail and str(index) in detail, detail
@@ -220,8 +293,15 @@ def test_detail_tells_where(shared, body, offset, index):
 
 def test_detail_has_no_content(shared):
     canary = "canaryCONTENT7351"
-    bodies = [f'[{{"{canary}":{canary}}}]', f'[{{"a":"{canary}\x01"}}]', f'[{{}},"{canary}"]', f"{canary}", f'[{{"{canary}":1}}] {canary}',
-              "[" + ",".join(f'{{"{canary}":{n}}}' for n in range(11)) + "]", f'[{{"a":"{canary * 100}"}}]']
+    bodies = [
+        f'[{{"{canary}":{canary}}}]',
+        f'[{{"a":"{canary}\x01"}}]',
+        f'[{{}},"{canary}"]',
+        f"{canary}",
+        f'[{{"{canary}":1}}] {canary}',
+        "[" + ",".join(f'{{"{canary}":{n}}}' for n in range(11)) + "]",
+        f'[{{"a":"{canary * 100}"}}]',
+    ]
     for body in bodies:
         answer = shared.post(body.encode())
         assert answer.status in (400, 413)
@@ -231,7 +311,11 @@ def test_detail_has_no_content(shared):
 def test_what_was_refused_is_not_in_the_output(shared):
     """A batch is taken whole or not at all."""
     before = len(shared.lines())
-    for body in (b'[{"refused":1},2]', events.batch([b'{"refused":1}'] * 11), events.batch([b'{"refused":1}', events.sized(1001)])):
+    for body in (
+        b'[{"refused":1},2]',
+        events.batch([b'{"refused":1}'] * 11),
+        events.batch([b'{"refused":1}', events.sized(1001)]),
+    ):
         assert shared.post(body).status in (400, 413)
     assert shared.post(b'[{"accepted":1}]').status == 204
     lines = shared.lines(before + 1)
@@ -255,11 +339,19 @@ def test_204_means_written(start_loom):
 
 def test_every_answer_is_counted_once(start_loom):
     loom = start_loom({"observability": {"metrics_enabled": True}, "limits": LIMITS})
-    sent = [({"token": TOKEN, "body": b"[{},{}]"}, 204), ({"token": TOKEN_2, "body": b"[{}]"}, 204), ({"token": TOKEN, "body": b"{}"}, 400),
-            ({"token": "wrong"}, 401), ({"token": None}, 401), ({"token": TOKEN, "headers": [("X-Spip-ID", SENSOR_2)]}, 401),
-            ({"path": "/nowhere", "token": TOKEN}, 404), ({"method": "PUT", "token": TOKEN}, 405),
-            ({"content_type": "text/plain", "token": TOKEN}, 415), ({"token": TOKEN, "body": b"", "length": 99999}, 413),
-            ({"token": TOKEN_2, "body": events.batch([b"{}"] * 11)}, 413)]
+    sent = [
+        ({"token": TOKEN, "body": b"[{},{}]"}, 204),
+        ({"token": TOKEN_2, "body": b"[{}]"}, 204),
+        ({"token": TOKEN, "body": b"{}"}, 400),
+        ({"token": "wrong"}, 401),
+        ({"token": None}, 401),
+        ({"token": TOKEN, "headers": [("X-Spip-ID", SENSOR_2)]}, 401),
+        ({"path": "/nowhere", "token": TOKEN}, 404),
+        ({"method": "PUT", "token": TOKEN}, 405),
+        ({"content_type": "text/plain", "token": TOKEN}, 415),
+        ({"token": TOKEN, "body": b"", "length": 99999}, 413),
+        ({"token": TOKEN_2, "body": events.batch([b"{}"] * 11)}, 413),
+    ]
     for arguments, status in sent:
         with loom.connect() as connection:
             assert connection.request(**arguments).status == status
@@ -281,6 +373,7 @@ def test_every_answer_is_counted_once(start_loom):
 def test_content_encoding_is_not_json(shared):
     """A compressed body is no JSON: 400 (or 415 where the header is heeded), never 204 and never a crash."""
     import gzip
+
     answer = shared.post(gzip.compress(b"[]"), headers=[("Content-Encoding", "gzip")])
     assert answer.status in (400, 415)
 
@@ -289,7 +382,9 @@ def test_two_authorizations_are_none(shared):
     answer = shared.post(b"[]", headers=[("Authorization", "Bearer wrong")])
     assert answer.status in (400, 401), answer
     with Connection(shared.ingest) as connection:
-        connection.send(request(token=None, headers=[("Authorization", "Bearer wrong"), ("Authorization", f"Bearer {TOKEN}")]))
+        connection.send(
+            request(token=None, headers=[("Authorization", "Bearer wrong"), ("Authorization", f"Bearer {TOKEN}")])
+        )
         assert connection.read().status in (400, 401)
 
 

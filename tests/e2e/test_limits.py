@@ -22,9 +22,10 @@ def test_max_body_size_bytes(start_loom, limit, chunked):
 
     def send(size):
         body = blank_body(size)
-        options = {"chunks": [body[i:i + 333] for i in range(0, size, 333)]} if chunked else {"body": body}
+        options = {"chunks": [body[i : i + 333] for i in range(0, size, 333)]} if chunked else {"body": body}
         with loom.connect() as connection:
             return connection.request(token=TOKEN, **options)
+
     for size, status in [(limit - 1, 204), (limit, 204), (limit + 1, 413), (limit * 2, 413)]:
         answer = send(size)
         assert answer.status == status, size
@@ -60,7 +61,8 @@ def test_max_event_size_bytes(start_loom, limit):
 
 
 def burst(connections, count, token=TOKEN, body=b"[]"):
-    """Sends `count` requests as fast as it goes, over all connections at once, and gives the answers and the time it took."""
+    """Sends `count` requests as fast as it goes, over all connections at once, and gives the answers and the time it
+    took."""
     began = time.monotonic()
     for i, connection in enumerate(connections):
         share = count // len(connections) + (i < count % len(connections))
@@ -181,8 +183,12 @@ def let_in(loom):
 
 def test_max_inflight_bytes(start_loom):
     """A second large body is turned away while the first is still on its way, and let in afterwards."""
-    loom = start_loom({"limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
-                       "observability": {"metrics_enabled": True}})
+    loom = start_loom(
+        {
+            "limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+            "observability": {"metrics_enabled": True},
+        }
+    )
     body = blank_body(1900000)
     with loom.connect() as slow, loom.connect() as second:
         slow.send(request(token=TOKEN, body=body)[:-1])
@@ -199,8 +205,12 @@ def test_max_inflight_bytes(start_loom):
 
 def test_max_inflight_bytes_chunked(start_loom):
     """A chunked body says nothing about its size beforehand; it counts all the same."""
-    loom = start_loom({"limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
-                       "observability": {"metrics_enabled": True}})
+    loom = start_loom(
+        {
+            "limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+            "observability": {"metrics_enabled": True},
+        }
+    )
     chunk = b" " * 100000
     with loom.connect() as slow:
         slow.send(request(token=TOKEN, body=blank_body(1900000))[:-1])
@@ -211,8 +221,12 @@ def test_max_inflight_bytes_chunked(start_loom):
 
 
 def test_a_client_that_goes_away_gives_its_memory_back(start_loom):
-    loom = start_loom({"limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
-                       "observability": {"metrics_enabled": True}})
+    loom = start_loom(
+        {
+            "limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+            "observability": {"metrics_enabled": True},
+        }
+    )
     body = blank_body(1900000)
     for _ in range(5):
         with loom.connect() as connection:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log on standard error. Loom.stop checks for every run of every test that each line is a record with a UTC time."""
+"""The log on standard error. Loom.stop checks for every run of every test that each line is a record with a UTC
+time."""
 
 import re
 import time
@@ -27,14 +28,15 @@ def test_console_format(start_loom):
     loom.post(b"[]", token="wrong")
     loom.until(lambda: REFUSED in loom.log_text(), "the refusal")
     for line in loom.log_lines:
-        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z +(DEBUG|INFO|WARN|ERROR)\b", line, re.IGNORECASE), line
+        assert re.match(
+            r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z +(DEBUG|INFO|WARN|ERROR)\b", line, re.IGNORECASE
+        ), line
         assert "\x1b" not in line, "no colour where there is no terminal"
 
 
 @pytest.mark.parametrize("level,seen", [("debug", True), ("info", True), ("warn", False), ("error", False)])
 def test_level(start_loom, level, seen):
-    loom = start_loom({"logging": {"level": level}, "server": {"listen_address": "127.0.0.1:0"}}, ready=False) if not seen else \
-        start_loom({"logging": {"level": level}})
+    loom = start_loom({"logging": {"level": level}}, ready=seen)
     if not seen:
         time.sleep(0.5)  # at these levels a start is silent
         assert loom.process.poll() is None
@@ -43,14 +45,18 @@ def test_level(start_loom, level, seen):
     assert seen or not loom.log(level="info")
 
 
-@pytest.mark.parametrize("arguments,reason,sensor", [
-    ({"token": "wrong"}, "unauthorized", "unknown"),
-    ({"token": TOKEN, "body": b"nonsense"}, "invalid_request", SENSOR),
-    ({"token": TOKEN, "path": "/nowhere"}, "not_found", None),
-    ({"token": TOKEN, "content_type": "text/plain"}, "invalid_content_type", None),
-    ({"token": TOKEN, "length": 1 << 30, "body": b""}, "payload_too_large", SENSOR),
-    ({"token": TOKEN, "body": events.batch([b"{}"] * 501)}, "batch_too_large", SENSOR),
-], ids=lambda value: value if isinstance(value, str) else None)
+@pytest.mark.parametrize(
+    "arguments,reason,sensor",
+    [
+        ({"token": "wrong"}, "unauthorized", "unknown"),
+        ({"token": TOKEN, "body": b"nonsense"}, "invalid_request", SENSOR),
+        ({"token": TOKEN, "path": "/nowhere"}, "not_found", None),
+        ({"token": TOKEN, "content_type": "text/plain"}, "invalid_content_type", None),
+        ({"token": TOKEN, "length": 1 << 30, "body": b""}, "payload_too_large", SENSOR),
+        ({"token": TOKEN, "body": events.batch([b"{}"] * 501)}, "batch_too_large", SENSOR),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
 def test_a_refused_request_is_one_line(start_loom, arguments, reason, sensor):
     loom = start_loom()
     with loom.connect() as connection:
@@ -58,7 +64,7 @@ def test_a_refused_request_is_one_line(start_loom, arguments, reason, sensor):
         assert connection.request(**arguments).status >= 400
     loom.wait_log(message=REFUSED)
     loom.stop()
-    record, = loom.log(message=REFUSED)
+    (record,) = loom.log(message=REFUSED)
     assert record["level"] == "info"
     assert record["reason"] == reason
     assert record["address"] == f"127.0.0.1:{port}"
@@ -71,7 +77,7 @@ def test_a_broken_message_is_one_line(start_loom):
         connection.send(b"nonsense\r\n\r\n")
         assert connection.read().status == 400
     loom.stop()
-    record, = loom.log(message=REFUSED)
+    (record,) = loom.log(message=REFUSED)
     assert record["level"] == "info" and record["address"].startswith("127.0.0.1:")
 
 
@@ -101,22 +107,53 @@ def test_refusals_are_limited_in_rate(start_loom):
 
 
 def test_no_token_no_body_no_header(start_loom, enrichment):
-    """A canary in every place that a client or the environment can fill, in requests of every fate; then the logs are searched."""
+    """A canary in every place that a client or the environment can fill, in requests of every fate; then the logs are
+    searched."""
     token, other = "canary-TOKEN-1", "canary-TOKEN-2"
-    loom = start_loom({"logging": {"level": "debug"}, "enrichment": enrichment, "limits": {"max_body_size_bytes": 2000, "max_event_size_bytes": 1000}},
-                      env={"LOOM_SENSOR_bird": token})
-    headers = [(name, f"canary-{name}") for name in ("User-Agent", "Cookie", "X-Forwarded-For", "Referer", "X-Thing", "canary-name")]
-    bodies = [b'[{"canary-key":"canary-value"}]', b'[{"canary":canary}]', b"canary", b'[{"source":{"ip":"canary"}}]', b'["canary"]',
-              b'[{"a":"' + b"canary" * 400 + b'"}]', b'[{"a":"canary\xff"}]', b"[" + b'{"canary":1},' * 130 + b"{}]"]
+    loom = start_loom(
+        {
+            "logging": {"level": "debug"},
+            "enrichment": enrichment,
+            "limits": {"max_body_size_bytes": 2000, "max_event_size_bytes": 1000},
+        },
+        env={"LOOM_SENSOR_bird": token},
+    )
+    headers = [
+        (name, f"canary-{name}")
+        for name in ("User-Agent", "Cookie", "X-Forwarded-For", "Referer", "X-Thing", "canary-name")
+    ]
+    bodies = [
+        b'[{"canary-key":"canary-value"}]',
+        b'[{"canary":canary}]',
+        b"canary",
+        b'[{"source":{"ip":"canary"}}]',
+        b'["canary"]',
+        b'[{"a":"' + b"canary" * 400 + b'"}]',
+        b'[{"a":"canary\xff"}]',
+        b"[" + b'{"canary":1},' * 130 + b"{}]",
+    ]
     for body in bodies:
         for secret in (token, other):
             loom.post(body, token=secret, headers=headers)
-    fates = [{"headers": [("X-Spip-ID", "canary-sensor")]}, {"content_type": "canary/canary"}, {"host": "canary.example"},
-             {"headers": [("Authorization", "canary-scheme canary")], "token": None}, {"headers": [("Content-Encoding", "canary")]},
-             {"headers": [("Expect", "canary")]}, {"headers": [("Upgrade", "canary"), ("Connection", "upgrade")]}]
+    fates = [
+        {"headers": [("X-Spip-ID", "canary-sensor")]},
+        {"content_type": "canary/canary"},
+        {"host": "canary.example"},
+        {"headers": [("Authorization", "canary-scheme canary")], "token": None},
+        {"headers": [("Content-Encoding", "canary")]},
+        {"headers": [("Expect", "canary")]},
+        {"headers": [("Upgrade", "canary"), ("Connection", "upgrade")]},
+    ]
     for fate in fates:
         loom.post(b"[{}]", **{"token": token, **fate})
-    for head in ("X-Canary : canary", "canary", "X-Canary: a\x01canary", "Content-Length: canary", "Transfer-Encoding: canary", "X: a\r\n canary"):
+    for head in (
+        "X-Canary : canary",
+        "canary",
+        "X-Canary: a\x01canary",
+        "Content-Length: canary",
+        "Transfer-Encoding: canary",
+        "X: a\r\n canary",
+    ):
         with loom.connect() as connection:
             connection.send(f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{head}\r\n\r\n".encode())
             assert connection.read().status == 400
@@ -130,6 +167,6 @@ def test_log_text_cannot_be_forged(start_loom):
     """What a client chooses and may be logged (the path, say) can't start a line of its own."""
     loom = start_loom()
     loom.post(b"[]", path='/a%0a{"level":"error"}"\\')
-    loom.post(b"[]", path="/\u00e9\u2028".encode().decode("latin-1") if False else "/%1b[31m")
+    loom.post(b"[]", path="/%1b[31m")
     loom.stop()  # checks that every line is a record
     assert not loom.log(level="error")

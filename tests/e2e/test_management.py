@@ -55,7 +55,13 @@ def test_management_is_plain_when_ingest_is_tls(start_loom, tls_config):
 
 
 def some_traffic(loom):
-    for body, token in ((b"[{},{},{}]", TOKEN), (b"[{}]", TOKEN_2), (b"nonsense", TOKEN), (b"[]", "wrong"), (b"[]", None)):
+    for body, token in (
+        (b"[{},{},{}]", TOKEN),
+        (b"[{}]", TOKEN_2),
+        (b"nonsense", TOKEN),
+        (b"[]", "wrong"),
+        (b"[]", None),
+    ):
         loom.post(body, token=token)
     loom.post(events.batch(events.samples()[:20]))
 
@@ -90,13 +96,30 @@ def test_what_is_measured(start_loom, enrichment):
     counted = loom.metrics()
     kinds = {name: kind for name, kind in counted.types.items()}
     assert "histogram" in kinds.values()
-    for words in (["duration"], ["bytes"], ["refused"], ["lookup"], ["cache"], ["build"], ["connections"], ["handshake"], ["inflight"],
-                  ["output", "writes"], ["output", "errors"], ["build_info"], ["process_cpu"], ["process_resident"], ["process_open_fds"]):
+    for words in (
+        ["duration"],
+        ["bytes"],
+        ["refused"],
+        ["lookup"],
+        ["cache"],
+        ["build"],
+        ["connections"],
+        ["handshake"],
+        ["inflight"],
+        ["output", "writes"],
+        ["output", "errors"],
+        ["build_info"],
+        ["process_cpu"],
+        ["process_resident"],
+        ["process_open_fds"],
+    ):
         assert any(all(word in name for word in words) for name in kinds), words
     for name in [name for name, kind in kinds.items() if kind == "histogram"]:
         count = counted.sum(name + "_count")
         assert counted.sum(name + "_bucket", le="+Inf") == count
-        bounds = sorted((float(labels["le"]), value) for sample, labels, value in counted.samples if sample == name + "_bucket")
+        bounds = sorted(
+            (float(labels["le"]), value) for sample, labels, value in counted.samples if sample == name + "_bucket"
+        )
         assert [value for _, value in bounds] == sorted(value for _, value in bounds), f"{name} is not cumulative"
     assert counted.sum("loom_output_events_total") == 24
     assert counted.sum("loom_build_info") == 1
@@ -105,7 +128,11 @@ def test_what_is_measured(start_loom, enrichment):
 def test_labels_come_from_the_configuration_only(loom):
     """Nothing that a client says becomes a series."""
     canary = "canary5150"
-    for path, headers in ((f"/{canary}", []), ("/ingest", [("X-Spip-ID", canary)]), (f"/ingest?{canary}", [("User-Agent", canary)])):
+    for path, headers in (
+        (f"/{canary}", []),
+        ("/ingest", [("X-Spip-ID", canary)]),
+        (f"/ingest?{canary}", [("User-Agent", canary)]),
+    ):
         loom.post(b"[]", path=path, headers=headers)
         loom.post(b"[]", path=path, headers=headers, token=canary)
     with loom.connect() as connection:

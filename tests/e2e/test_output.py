@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard output that does not take what it is given: nothing is promised meanwhile, nothing promised is lost, lines stay whole."""
+"""Standard output that does not take what it is given: nothing is promised meanwhile, nothing promised is lost, lines
+stay whole."""
 
 import os
 import subprocess
@@ -12,8 +13,11 @@ from loomtest.load import Load, check_kept
 from loomtest.process import Drain, wait_for
 
 # Short waits, so that a stuck output shows soon.
-OUTPUT = {"output": {"ack_timeout_ms": 300}, "output.outbox": {"retry_backoff_ms": 50, "retry_max_backoff_ms": 200},
-          "observability": {"metrics_enabled": True}}
+OUTPUT = {
+    "output": {"ack_timeout_ms": 300},
+    "output.outbox": {"retry_backoff_ms": 50, "retry_max_backoff_ms": 200},
+    "observability": {"metrics_enabled": True},
+}
 
 
 class Sender:
@@ -145,7 +149,9 @@ def small_disk(tmp_path):
     """A file system of 256 KiB of its own."""
     path = tmp_path / "disk"
     path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "loom-test", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "loom-test", str(path)], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         pytest.skip(f"needs the right to mount a small file system (root): {done.stderr.strip()}")
     yield path

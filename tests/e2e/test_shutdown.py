@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end: orderly by SIGTERM or SIGINT, at once by a second one, and by force. What was acknowledged is out in every case."""
+"""The end: orderly by SIGTERM or SIGINT, at once by a second one, and by force. What was acknowledged is out in every
+case."""
 
 import signal
 import time
@@ -39,8 +40,8 @@ METRICS = {"observability": {"metrics_enabled": True}}
 
 
 def half_sent(loom, body):
-    """A connection with all but the last byte of a request sent, and the headers read by Loom: from there on it is in flight. (What
-    is still unread at the signal may be dropped with the connection.)"""
+    """A connection with all but the last byte of a request sent, and the headers read by Loom: from there on it is in
+    flight. (What is still unread at the signal may be dropped with the connection.)"""
     connection = loom.connect()
     connection.send(request(token=TOKEN, body=body)[:-1])
     wait_for(lambda: loom.metrics().sum("loom_ingest_inflight_bytes") > 0, "the request to be in flight")
@@ -75,8 +76,11 @@ def test_what_is_in_flight_is_finished(start_loom):
     connection.close()
 
 
-@pytest.mark.parametrize("first,second", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)],
-                         ids=["term-term", "term-int", "int-term"])
+@pytest.mark.parametrize(
+    "first,second",
+    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)],
+    ids=["term-term", "term-int", "int-term"],
+)
 def test_a_second_signal_ends_it_at_once(start_loom, first, second):
     loom = start_loom(METRICS)
     with half_sent(loom, b"[{}]"):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that are slow, silent, rude or many, and the real time-outs (10 s for the headers, 30 s for the body; the unit tests of
-http/ have all of them, in milliseconds)."""
+"""Clients that are slow, silent, rude or many, and the real time-outs (10 s for the headers, 30 s for the body; the
+unit tests of http/ have all of them, in milliseconds)."""
 
 import socket
 import threading
@@ -40,6 +40,7 @@ def test_time_outs(start_loom, tls_config):
                     threading.Thread(target=_drip, args=(connection, drip, stop), daemon=True).start()
                 results[name] = ends_after(connection)
                 stop.set()
+
         thread = threading.Thread(target=run)
         thread.start()
         return thread
@@ -49,15 +50,25 @@ def test_time_outs(start_loom, tls_config):
         watch("headers", loom, head[:30]),
         watch("headers in drips", loom, head[:30], drip=b"X-A: b\r\n"),
         watch("body", loom, head + b"[{}"),
-        watch("chunked body", loom, request(token=TOKEN, body=None, headers=[("Transfer-Encoding", "chunked")]) + b"10\r\n[{}"),
+        watch(
+            "chunked body",
+            loom,
+            request(token=TOKEN, body=None, headers=[("Transfer-Encoding", "chunked")]) + b"10\r\n[{}",
+        ),
         watch("handshake", secure, b""),
         watch("handshake begun", secure, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     ]
     for thread in threads:
         thread.join(60 * PATIENCE)
         assert not thread.is_alive()
-    for name, least, most in [("headers", 9, 14), ("headers in drips", 9, 14), ("body", 28, 35), ("chunked body", 28, 35), ("handshake", 9, 14),
-                              ("handshake begun", 9, 14)]:
+    for name, least, most in [
+        ("headers", 9, 14),
+        ("headers in drips", 9, 14),
+        ("body", 28, 35),
+        ("chunked body", 28, 35),
+        ("handshake", 9, 14),
+        ("handshake begun", 9, 14),
+    ]:
         seconds, said = results[name]
         assert least < seconds < most * PATIENCE, (name, seconds)
         if name.startswith("handshake"):
@@ -81,7 +92,7 @@ def test_many_stalled_clients_do_not_slow_the_others(start_loom):
     stalled = [loom.connect() for _ in range(300)]
     for n, connection in enumerate(stalled):
         data = request(token=TOKEN, body=b"[{}]")
-        connection.send(data[:n % len(data)])
+        connection.send(data[: n % len(data)])
     began = time.monotonic()
     for n in range(20):
         assert loom.post(b"[{}]").status == 204
@@ -96,7 +107,7 @@ def test_a_slow_but_steady_client_is_served(start_loom):
     data = request(token=TOKEN, body=events.batch(batch))
     with loom.connect() as connection:
         for i in range(0, len(data), 200):
-            connection.send(data[i:i + 200])
+            connection.send(data[i : i + 200])
             time.sleep(0.02)
         assert connection.read().status == 204
     assert loom.lines(30) == batch
@@ -148,6 +159,7 @@ def test_a_client_that_never_reads_its_answers(start_loom):
 def test_random_bytes(start_loom):
     """Noise of any kind ends in 400 or in the end of the connection, and never in a crash."""
     import random
+
     generator = random.Random(7)
     loom = start_loom()
     good = request(token=TOKEN, body=b'[{"source":{"ip":"203.0.113.5"}}]')

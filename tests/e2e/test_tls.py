@@ -11,7 +11,7 @@ import pytest
 
 from loomtest import certs, events, process
 from loomtest.process import TOKEN, wait_for
-from loomtest.wire import Closed, Connection
+from loomtest.wire import Closed, Connection, request
 
 
 def context(certificate, version):
@@ -41,7 +41,9 @@ def test_versions_refused(start_loom, tls_config, certificate, version):
     with pytest.raises((ssl.SSLError, ConnectionResetError)) as failure:
         loom.connect(tls=context(certificate, version))
     if isinstance(failure.value, ssl.SSLError):
-        assert "PROTOCOL_VERSION" in str(failure.value) or "protocol version" in str(failure.value), "the alert says why"
+        assert "PROTOCOL_VERSION" in str(failure.value) or "protocol version" in str(
+            failure.value
+        ), "the alert says why"
     wait_for(lambda: loom.metrics().sum("loom_net_handshake_failures_total") == 1, "the failed handshake to be counted")
 
 
@@ -50,8 +52,11 @@ def test_the_listening_line_says_which(start_loom, tls_config):
     assert start_loom().log(message="listening")[0]["protocol"] == "http"
 
 
-@pytest.mark.parametrize("offered,chosen", [(["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), (None, None)],
-                         ids=["http/1.1", "h2-first", "none"])
+@pytest.mark.parametrize(
+    "offered,chosen",
+    [(["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), (None, None)],
+    ids=["http/1.1", "h2-first", "none"],
+)
 def test_alpn(start_loom, tls_config, certificate, offered, chosen):
     loom = start_loom({"server": tls_config})
     client = ssl.create_default_context(cafile=certificate[0])
@@ -74,7 +79,6 @@ def test_large_and_many(start_loom, tls_config, tls_client):
 
 def test_one_record_holds_more_than_one_request(start_loom, tls_config, tls_client):
     """Pipelined requests in one TLS record: after the first nothing more arrives on the socket."""
-    from loomtest.wire import request
     loom = start_loom({"server": tls_config})
     with loom.connect(tls=tls_client) as connection:
         connection.send(request(token=TOKEN) * 40)
@@ -83,19 +87,17 @@ def test_one_record_holds_more_than_one_request(start_loom, tls_config, tls_clie
 
 @pytest.mark.parametrize("size", [1, 1000, 16000])
 def test_records_of_any_size(start_loom, tls_config, tls_client, size):
-    from loomtest.wire import request
     loom = start_loom({"server": tls_config})
     batch = events.numbered(0, 20 if size == 1 else 300, pad=20)
     data = request(token=TOKEN, body=events.batch(batch))
     with loom.connect(tls=tls_client) as connection:
         for i in range(0, len(data), size):
-            connection.send(data[i:i + size])
+            connection.send(data[i : i + size])
         assert connection.read().status == 204
     assert loom.lines(len(batch)) == batch
 
 
 def test_refused_while_sending_still_gets_its_answer(start_loom, tls_config, tls_client):
-    from loomtest.wire import request
     loom = start_loom({"server": tls_config})
     with loom.connect(tls=tls_client) as connection:
         connection.send(request(token=TOKEN, body=b" " * (5 << 20)))
@@ -117,10 +119,32 @@ def test_session_is_resumed(start_loom, tls_config, certificate):
 def test_curl_over_https(start_loom, tls_config, certificate, tmp_path):
     loom = start_loom({"server": tls_config})
     for option in ("--tlsv1.2", "--tlsv1.3"):
-        result = subprocess.run(["curl", "-sS", option, "--cacert", certificate[0], "-H", "Content-Type: application/json",
-                                 "-H", f"Authorization: Bearer {TOKEN}", "-d", '[{"by":"curl"}]', "-o", "/dev/null", "-w", "%{http_code}",
-                                 f"https://localhost:{loom.ingest[1]}/ingest", "--resolve", f"localhost:{loom.ingest[1]}:127.0.0.1"],
-                                capture_output=True, text=True, check=False, cwd=tmp_path)
+        result = subprocess.run(
+            [
+                "curl",
+                "-sS",
+                option,
+                "--cacert",
+                certificate[0],
+                "-H",
+                "Content-Type: application/json",
+                "-H",
+                f"Authorization: Bearer {TOKEN}",
+                "-d",
+                '[{"by":"curl"}]',
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                f"https://localhost:{loom.ingest[1]}/ingest",
+                "--resolve",
+                f"localhost:{loom.ingest[1]}:127.0.0.1",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
         assert result.stdout == "204", result.stderr
     assert loom.lines(2) == [b'{"by":"curl"}'] * 2
 
@@ -154,7 +178,12 @@ def test_tls_client_on_the_plain_port(start_loom, certificate):
 
 def test_garbage_in_the_handshake(start_loom, tls_config, tls_client):
     loom = start_loom({"server": tls_config})
-    for garbage in (b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 5000, b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"\x80\x2e\x01\x03\x01"):
+    for garbage in (
+        b"\0" * 100,
+        b"\x16\x03\x01\xff\xff" + b"x" * 5000,
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+        b"\x80\x2e\x01\x03\x01",
+    ):
         with Connection(loom.ingest) as connection:
             connection.send(garbage)
             connection.socket.shutdown(socket.SHUT_WR)
@@ -169,7 +198,6 @@ def test_garbage_in_the_handshake(start_loom, tls_config, tls_client):
 
 def test_clients_that_vanish(start_loom, tls_config, tls_client):
     """Gone in the handshake, in a body, without close_notify, with a reset: the next one is served."""
-    from loomtest.wire import request
     loom = start_loom({"server": tls_config})
     for _ in range(10):
         Connection(loom.ingest).close()
@@ -184,7 +212,8 @@ def test_clients_that_vanish(start_loom, tls_config, tls_client):
 
 
 def test_close_is_announced(start_loom, tls_config, tls_client):
-    """Loom ends a connection with close_notify, so a client can tell an end from a cut: Python raises SSLEOFError otherwise."""
+    """Loom ends a connection with close_notify, so a client can tell an end from a cut: Python raises SSLEOFError
+    otherwise."""
     loom = start_loom({"server": tls_config})
     with loom.connect(tls=tls_client) as connection:
         connection.socket.suppress_ragged_eofs = False
@@ -201,16 +230,34 @@ def broken(tmp_path, certificate):
     garbage.write_bytes(b"-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n")
     empty.write_bytes(b"")
     return {
-        "cert-missing": (missing, key, str(missing)), "key-missing": (cert, missing, str(missing)),
-        "cert-garbage": (garbage, key, str(garbage)), "key-garbage": (cert, garbage, str(garbage)),
-        "cert-empty": (empty, key, str(empty)), "key-empty": (cert, empty, str(empty)),
-        "key-of-another": (cert, other_key, str(other_key)), "cert-of-another": (other_cert, key, str(key)),
-        "cert-is-a-directory": (tmp_path, key, str(tmp_path)), "swapped": (key, cert, str(key)),
+        "cert-missing": (missing, key, str(missing)),
+        "key-missing": (cert, missing, str(missing)),
+        "cert-garbage": (garbage, key, str(garbage)),
+        "key-garbage": (cert, garbage, str(garbage)),
+        "cert-empty": (empty, key, str(empty)),
+        "key-empty": (cert, empty, str(empty)),
+        "key-of-another": (cert, other_key, str(other_key)),
+        "cert-of-another": (other_cert, key, str(key)),
+        "cert-is-a-directory": (tmp_path, key, str(tmp_path)),
+        "swapped": (key, cert, str(key)),
     }
 
 
-@pytest.mark.parametrize("name", ["cert-missing", "key-missing", "cert-garbage", "key-garbage", "cert-empty", "key-empty", "key-of-another",
-                                  "cert-of-another", "cert-is-a-directory", "swapped"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cert-missing",
+        "key-missing",
+        "cert-garbage",
+        "key-garbage",
+        "cert-empty",
+        "key-empty",
+        "key-of-another",
+        "cert-of-another",
+        "cert-is-a-directory",
+        "swapped",
+    ],
+)
 def test_broken_certificate_at_start(tmp_path, broken, name):
     cert, key, named = broken[name]
     path = tmp_path / "loom.toml"
@@ -232,8 +279,20 @@ def test_no_answer_after_a_failed_start(tmp_path, certificate):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     path = tmp_path / "loom.toml"
-    path.write_text(process.toml(process.merged({"server": {"tls": True, "listen_address": f"127.0.0.1:{port}",
-                                                            "cert_file": certificate[0], "key_file": tmp_path / "missing"}})))
+    path.write_text(
+        process.toml(
+            process.merged(
+                {
+                    "server": {
+                        "tls": True,
+                        "listen_address": f"127.0.0.1:{port}",
+                        "cert_file": certificate[0],
+                        "key_file": tmp_path / "missing",
+                    }
+                }
+            )
+        )
+    )
     assert process.run("-config", path).returncode != 0
     with pytest.raises((ConnectionRefusedError, Closed)):
         Connection(("127.0.0.1", port))

@@ -14,7 +14,7 @@ class Load:
 
     def __init__(self, loom, threads=4, batch=20, pad=200, tls=None):
         self.acknowledged = set()  # numbers of events answered with 204
-        self.statuses = {}         # status -> answers
+        self.statuses = {}  # status -> answers
         self._loom, self._batch, self._pad, self._tls = loom, batch, pad, tls
         self._numbers = itertools.count(0, batch)
         self._lock = threading.Lock()
@@ -58,5 +58,7 @@ def check_kept(acknowledged, output, whole=True):
     assert not whole or rest == b"", f"the output ends within a line: {rest[:100]!r}"
     numbers = set(events.numbers(lines))
     missing = acknowledged - numbers
-    assert not missing, f"{len(missing)} of {len(acknowledged)} acknowledged events are missing, such as {sorted(missing)[:5]}"
+    assert (
+        not missing
+    ), f"{len(missing)} of {len(acknowledged)} acknowledged events are missing, such as {sorted(missing)[:5]}"
     return numbers

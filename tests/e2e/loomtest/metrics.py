@@ -27,8 +27,11 @@ class Metrics:
 
     def sum(self, name, **labels):
         """Over all series of that name with these labels; 0 where there is none."""
-        return sum(value for sample, have, value in self.samples
-                   if sample == name and all(have.get(key) == wanted for key, wanted in labels.items()))
+        return sum(
+            value
+            for sample, have, value in self.samples
+            if sample == name and all(have.get(key) == wanted for key, wanted in labels.items())
+        )
 
     def names(self):
         return {name for name, _, _ in self.samples}

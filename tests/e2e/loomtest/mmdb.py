@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An independent reader of MaxMind's file format (MaxMind DB spec 2.0) and the members that Loom should make of a record:
-the expectation that enriched events are compared with. Small and slow; it shares nothing with Loom or libmaxminddb."""
+"""An independent reader of MaxMind's file format (MaxMind DB spec 2.0) and the members that Loom should make of a
+record: the expectation that enriched events are compared with. Small and slow; it shares nothing with Loom or
+libmaxminddb."""
 
 import ipaddress
 import struct
@@ -21,10 +22,10 @@ class Reader:
 
     def _record(self, node, bit):
         if self._size == 24:
-            return int.from_bytes(self._data[node * 6 + bit * 3:node * 6 + bit * 3 + 3], "big")
+            return int.from_bytes(self._data[node * 6 + bit * 3 : node * 6 + bit * 3 + 3], "big")
         if self._size == 32:
-            return int.from_bytes(self._data[node * 8 + bit * 4:node * 8 + bit * 4 + 4], "big")
-        seven = self._data[node * 7:node * 7 + 7]
+            return int.from_bytes(self._data[node * 8 + bit * 4 : node * 8 + bit * 4 + 4], "big")
+        seven = self._data[node * 7 : node * 7 + 7]
         if bit == 0:
             return (seven[3] >> 4) << 24 | int.from_bytes(seven[:3], "big")
         return (seven[3] & 15) << 24 | int.from_bytes(seven[4:], "big")
@@ -53,7 +54,7 @@ class Reader:
         kind = control >> 5
         if kind == 1:
             size = control >> 3 & 3
-            value = int.from_bytes(self._data[at:at + size + 1], "big")
+            value = int.from_bytes(self._data[at : at + size + 1], "big")
             value += (control & 7) << 8 * (size + 1) if size < 3 else 0
             value += (0, 2048, 526336, 0)[size]
             return self._decode(self._base + value)[0], at + size + 1
@@ -63,7 +64,7 @@ class Reader:
         size = control & 31
         if size >= 29:
             extra = size - 28
-            size = (29, 285, 65821)[extra - 1] + int.from_bytes(self._data[at:at + extra], "big")
+            size = (29, 285, 65821)[extra - 1] + int.from_bytes(self._data[at : at + extra], "big")
             at += extra
         if kind == 7:
             value = {}
@@ -79,7 +80,7 @@ class Reader:
             return value, at
         if kind == 14:
             return bool(size), at
-        raw = self._data[at:at + size]
+        raw = self._data[at : at + size]
         at += size
         if kind == 2:
             return raw.decode(), at
@@ -109,6 +110,7 @@ def geography(record, language="en"):
     def name(part):
         names = part.get("names", {})
         return names.get(language, names.get("en"))
+
     continent, country = record.get("continent", {}), record.get("country", {})
     region = (record.get("subdivisions") or [{}])[-1]
     location = record.get("location", {})
@@ -117,7 +119,9 @@ def geography(record, language="en"):
         "continent_name": name(continent),
         "country_iso_code": country.get("iso_code"),
         "country_name": name(country),
-        "region_iso_code": f"{country['iso_code']}-{region['iso_code']}" if "iso_code" in region and "iso_code" in country else None,
+        "region_iso_code": (
+            f"{country['iso_code']}-{region['iso_code']}" if "iso_code" in region and "iso_code" in country else None
+        ),
         "region_name": name(region),
         "city_name": name(record.get("city", {})),
         "postal_code": record.get("postal", {}).get("code"),
@@ -135,5 +139,8 @@ class Databases:
         self.city, self.asn = Reader(city), Reader(asn)
 
     def additions(self, address, language="en"):
-        found = {"as": autonomous_system(self.asn.lookup(address)), "geo": geography(self.city.lookup(address), language)}
+        found = {
+            "as": autonomous_system(self.asn.lookup(address)),
+            "geo": geography(self.city.lookup(address), language),
+        }
         return {key: value for key, value in found.items() if value}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Loom process: started with a configuration, watched, and stopped with every promise checked that holds for any run."""
+"""A real Loom process: started with a configuration, watched, and stopped with every promise checked that holds for any
+run."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -13,12 +15,10 @@ import time
 from pathlib import Path
 
 from . import metrics, wire
+from .wire import PATIENCE
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BINARY = os.environ.get("LOOM_BIN", str(REPOSITORY / "build" / "loom"))
-
-# Sanitizers and slow machines: every waiting time is multiplied by this.
-PATIENCE = float(os.environ.get("LOOM_TEST_PATIENCE", "1"))
 
 # The sensor of most tests. Tokens are recognisable, so that any test can look for one where none may be.
 SENSOR = "vps-frankfurt-01"
@@ -78,8 +78,15 @@ def environment(extra=None, sensors=True):
 
 def run(*arguments, cwd=None, env=None, seconds=20, stdin=subprocess.DEVNULL):
     """Loom as a command that is expected to end by itself. Text of both streams and the exit status."""
-    result = subprocess.run([BINARY, *map(str, arguments)], cwd=cwd, env=environment() if env is None else env, stdin=stdin,
-                            capture_output=True, timeout=seconds * PATIENCE, check=False)
+    result = subprocess.run(
+        [BINARY, *map(str, arguments)],
+        cwd=cwd,
+        env=environment() if env is None else env,
+        stdin=stdin,
+        capture_output=True,
+        timeout=seconds * PATIENCE,
+        check=False,
+    )
     result.out = result.stdout.decode()
     result.err = result.stderr.decode()
     assert not SANITIZER.search(result.err), result.err
@@ -102,24 +109,30 @@ def complaints(text):
 class Loom:
     """A running Loom. `stdout` is "collect" (lines gather in .output), or a descriptor that the test owns."""
 
-    def __init__(self, directory, config=None, env=None, sensors=True, stdout="collect", log_format="json", arguments=None):
+    def __init__(
+        self, directory, config=None, env=None, sensors=True, stdout="collect", log_format="json", arguments=None
+    ):
         self.directory = Path(directory)
         self.config_path = self.directory / "loom.toml"
         self.config_path.write_text(toml(merged(config)))
         self.log_format = log_format
-        self.log_lines = []   # text, as they came
-        self.output = b""     # all of standard output so far, when it is collected
-        self.ingest = None    # (host, port) or a path
+        self.log_lines = []  # text, as they came
+        self.output = b""  # all of standard output so far, when it is collected
+        self.ingest = None  # (host, port) or a path
         self.management = None
-        self.signalled = False    # asked to end
+        self.signalled = False  # asked to end
         self.expected_status = 0
         self._changed = threading.Condition()
         self._threads = []
         self._collect = stdout == "collect"
         self.process = subprocess.Popen(
-            [BINARY, *(arguments or ["-config", str(self.config_path)])], cwd=self.directory,
-            env=environment(env, sensors), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self._collect else stdout, stderr=subprocess.PIPE)
+            [BINARY, *(["-config", str(self.config_path)] if arguments is None else arguments)],
+            cwd=self.directory,
+            env=environment(env, sensors),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._collect else stdout,
+            stderr=subprocess.PIPE,
+        )
         self._read(self.process.stderr, self._on_log)
         if self._collect:
             self._read(self.process.stdout, self._on_output)
@@ -135,6 +148,7 @@ class Loom:
                     self._changed.notify_all()
                 if not data:
                     return
+
         thread = threading.Thread(target=loop, daemon=True)
         thread.start()
         self._threads.append(thread)
@@ -160,12 +174,16 @@ class Loom:
                     return result
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    raise AssertionError(f"waited {seconds * PATIENCE:.0f} s in vain for {what}; log:\n" + self.log_text())
+                    raise AssertionError(
+                        f"waited {seconds * PATIENCE:.0f} s in vain for {what}; log:\n" + self.log_text()
+                    )
                 self._changed.wait(min(remaining, 0.1))
                 if self.process.poll() is not None and not condition():
                     self._changed.wait(0.2)
                     if not condition():
-                        raise AssertionError(f"Loom ended ({self.process.returncode}) before {what}; log:\n" + self.log_text())
+                        raise AssertionError(
+                            f"Loom ended ({self.process.returncode}) before {what}; log:\n" + self.log_text()
+                        )
 
     def lines(self, count=None):
         """Output lines without their newline; waits for at least `count` when given."""
@@ -180,9 +198,11 @@ class Loom:
 
     def log(self, **fields):
         """The log records that have all these fields; a value may be a compiled pattern."""
+
         def match(record, key, wanted):
             value = record.get(key)
             return bool(wanted.search(str(value))) if isinstance(wanted, re.Pattern) else value == wanted
+
         with self._changed:
             records = [json.loads(line) for line in self.log_lines]
         return [record for record in records if all(match(record, key, wanted) for key, wanted in fields.items())]
@@ -197,9 +217,15 @@ class Loom:
             def parse():
                 if self.log_format == "json":
                     return [record["address"] for record in self.log(message=message)]
-                return [match.group(1) for line in self.log_lines
-                        for match in [re.search(rf"INFO +{message} .*\baddress=\"?([^\s\"]+)", line)] if match]
+                return [
+                    match.group(1)
+                    for line in self.log_lines
+                    for match in [re.search(rf"INFO +{message} .*\baddress=\"?([^\s\"]+)", line)]
+                    if match
+                ]
+
             return self.until(parse, f'"{message}"')[0]
+
         self.ingest = wire.parse_address(address("listening"))
         if management:
             self.management = wire.parse_address(address("management listening"))
@@ -222,8 +248,8 @@ class Loom:
         self.wait()
 
     def stop(self, number=signal.SIGTERM, seconds=20.0):
-        """Asks it to end, if nobody has yet (a second signal would end it at once), and checks what holds for every run: it ends in
-        time, with the expected status, without a sanitizer report, with a log that is one."""
+        """Asks it to end, if nobody has yet (a second signal would end it at once), and checks what holds for every
+        run: it ends in time, with the expected status, without a sanitizer report, with a log that is one."""
         if self.process.poll() is None:
             if not self.signalled:
                 self.send_signal(number)
@@ -231,10 +257,14 @@ class Loom:
                 self.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.kill()
-                raise AssertionError(f"still there {seconds * PATIENCE:.0f} s after the signal; log:\n" + self.log_text())
+                raise AssertionError(
+                    f"still there {seconds * PATIENCE:.0f} s after the signal; log:\n" + self.log_text()
+                )
         self.wait()
         self.check_log()
-        assert self.process.returncode == self.expected_status, f"exit status {self.process.returncode}; log:\n{self.log_text()}"
+        assert (
+            self.process.returncode == self.expected_status
+        ), f"exit status {self.process.returncode}; log:\n{self.log_text()}"
 
     def check_log(self):
         text = self.log_text()
@@ -280,6 +310,17 @@ class Loom:
         answer = self.get("/metrics")
         assert answer.status == 200, answer
         return metrics.Metrics(answer.body.decode())
+
+
+@contextlib.contextmanager
+def running(directory, config):
+    """A ready Loom that several tests share: one that leaves it in a bad state makes a later one fail."""
+    loom = Loom(directory, config).wait_ready()
+    try:
+        yield loom
+        loom.stop()
+    finally:
+        loom.kill()
 
 
 class Pipe:

@@ -5,8 +5,8 @@ import json
 
 
 def one_line(event):
-    """An event as it leaves when nothing is added: line breaks between tokens go, everything else stays. (Inside strings JSON
-    allows no raw line break, so every one there is stands between tokens.)"""
+    """An event as it leaves when nothing is added: line breaks between tokens go, everything else stays. (Inside
+    strings JSON allows no raw line break, so every one there is stands between tokens.)"""
     return event.replace(b"\r", b"").replace(b"\n", b"")
 
 
@@ -21,7 +21,7 @@ def inserted(event, line):
         begin += 1
     tail = len(event) - begin
     assert tail == 0 or line.endswith(event[begin:]), f"more than one place was changed:\n{event!r}\n{line!r}"
-    return line[begin:len(line) - tail], begin
+    return line[begin : len(line) - tail], begin
 
 
 class Members(list):
@@ -30,8 +30,13 @@ class Members(list):
 
 def tree(text):
     """A parse that loses nothing: members in order, with repetitions; numbers as they are spelt."""
-    return json.loads(text, object_pairs_hook=Members, parse_int=lambda digits: ("number", digits),
-                      parse_float=lambda digits: ("number", digits), parse_constant=_no_constant)
+    return json.loads(
+        text,
+        object_pairs_hook=Members,
+        parse_int=lambda digits: ("number", digits),
+        parse_float=lambda digits: ("number", digits),
+        parse_constant=_no_constant,
+    )
 
 
 def _no_constant(name):

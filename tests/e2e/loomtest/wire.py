@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/1.1 by raw socket. Requests are the bytes that the test wrote, lawful or not; answers are read strictly (RFC 9112)."""
+"""HTTP/1.1 by raw socket. Requests are the bytes that the test wrote, lawful or not; answers are read strictly (RFC
+9112)."""
 
 import json
 import os
 import re
 import socket
 
+# Sanitizers and slow machines: every waiting time is multiplied by this.
 PATIENCE = float(os.environ.get("LOOM_TEST_PATIENCE", "1"))
 JSON = "application/json"
 
@@ -15,9 +17,9 @@ class Closed(Exception):
 
 
 def parse_address(text):
-    """"127.0.0.1:43210", "[::1]:43210" or "unix:/path", as Loom logs them."""
+    """ "127.0.0.1:43210", "[::1]:43210" or "unix:/path", as Loom logs them."""
     if text.startswith("unix:"):
-        return text[len("unix:"):]
+        return text[len("unix:") :]
     host, port = text.rsplit(":", 1)
     return host.strip("[]"), int(port)
 
@@ -59,8 +61,18 @@ class Response:
         return f"<{self.status} {self.headers} {self.body[:300]!r}>"
 
 
-def request(method="POST", path="/api/v1/ingest", body=b"[]", token=None, content_type=JSON, headers=(), length=None,
-            chunks=None, version="HTTP/1.1", host="loom.test"):
+def request(
+    method="POST",
+    path="/api/v1/ingest",
+    body=b"[]",
+    token=None,
+    content_type=JSON,
+    headers=(),
+    length=None,
+    chunks=None,
+    version="HTTP/1.1",
+    host="loom.test",
+):
     """The bytes of a request. `chunks` sends the body chunked; `length` lies about it; None leaves a header out."""
     lines = [f"{method} {path} {version}"]
     if host is not None:
@@ -82,7 +94,9 @@ class Connection:
     """One client connection; with `tls` (an SSLContext) the handshake is done here."""
 
     def __init__(self, address, tls=None, timeout=20.0, receive_buffer=None):
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        family = (
+            socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        )
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(timeout * PATIENCE)
         if receive_buffer is not None:
