@@ -315,7 +315,8 @@ static void test_lost_connections(void **state)
         assert_int_equal(cut.received, 1);
         owner_run(&broken, client_breaks_a_record, &version);
         assert_int_equal(broken.end, -EPROTO);
-        assert_non_null(broken.reason); // "decryption failed or bad record mac"; "record layer failure" since OpenSSL 3.2
+        assert_non_null(
+            broken.reason); // "decryption failed or bad record mac"; "record layer failure" since OpenSSL 3.2
         assert_int_equal(ERR_peek_error(), 0);
     }
 }
