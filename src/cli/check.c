@@ -20,35 +20,61 @@ static void ignore_accept(void *ctx, int fd, const struct address *peer)
     (void)ctx, (void)fd, (void)peer; // never started
 }
 
-// Binds as a start would and lets go again. An address that is in use is most often Loom itself, checked while it runs.
-static int check_address(struct loop *loop, const char *key, const char *address)
+// An address that is in use is most often Loom itself, checked while it runs.
+static int report_address(const char *key, int rc, const struct listener *listener, const struct err *err)
 {
-    struct listener *listener = NULL;
-    struct err err = {0};
-
-    int rc = listener_open(loop, address, ignore_accept, NULL, &listener, &err);
     if (rc == 0) {
         char text[ADDRESS_TEXT_MAX];
         printf("%s: %s can be bound\n", key, address_text(listener_address(listener), text));
-        listener_close(listener);
         return 0;
     }
     if (rc == -EADDRINUSE) {
-        printf("%s: %s (fine when that is the Loom that runs here)\n", key, err.text);
+        printf("%s: %s (fine when that is the Loom that runs here)\n", key, err->text);
         return 0;
     }
-    fprintf(stderr, "loom: %s: %s\n", key, err.text);
+    fprintf(stderr, "loom: %s: %s\n", key, err->text);
     return rc;
 }
 
+static int listen_on(struct loop *loop, const char *address, struct listener **out, struct err *err)
+{
+    return listener_open(loop, address, ignore_accept, NULL, out, err);
+}
+
+// *sensors is NULL, or what a start would have open by now: the same address for both must not pass as one that the
+// running Loom uses.
+static int check_management(struct loop *loop, const char *address, struct listener **sensors)
+{
+    struct listener *listener = NULL;
+    struct err err = {0};
+    int rc = listen_on(loop, address, &listener, &err);
+
+    if (rc == -EADDRINUSE && *sensors != NULL) {
+        listener_close(*sensors);
+        *sensors = NULL;
+        rc = listen_on(loop, address, &listener, &err);
+        if (rc == 0)
+            rc = err_set(&err, -EINVAL, "%s is taken by server.listen_address", address);
+    }
+    rc = report_address("server.management_listen_address", rc, listener, &err);
+    listener_close(listener);
+    return rc;
+}
+
+// Binds as a start would and lets go again.
 static int check_addresses(const struct conf_server *server)
 {
     struct loop *loop = loop_new();
-    int rc = check_address(loop, "server.listen_address", server->listen_address);
+    struct listener *sensors = NULL;
+    struct err err = {0};
+
+    int rc = listen_on(loop, server->listen_address, &sensors, &err);
+    rc = report_address("server.listen_address", rc, sensors, &err);
     if (server->management_listen_address[0] != '\0') {
-        int management = check_address(loop, "server.management_listen_address", server->management_listen_address);
+        int management = check_management(loop, server->management_listen_address, &sensors);
         rc = rc != 0 ? rc : management;
     }
+    listener_close(sensors);
     loop_free(loop);
     return rc;
 }
