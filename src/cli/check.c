@@ -65,6 +65,10 @@ static int check_management(struct loop *loop, const char *address, struct liste
 static int check_addresses(const struct conf_server *server)
 {
     struct loop *loop = loop_new();
+    if (loop == NULL) {
+        fprintf(stderr, "loom: cannot check addresses: %s\n", err_text(-EMFILE));
+        return -EMFILE;
+    }
     struct listener *sensors = NULL;
     struct err err = {0};
 

@@ -141,20 +141,24 @@ static void refuse(struct http_conn *conn, unsigned status, const char *reason, 
                                        : "invalid_request";
     char body[256];
 
+    bool answered = conn->phase == PHASE_SKIP || conn->phase == PHASE_CLOSE || conn->phase == PHASE_LINGER;
+    if (!answered && conf->on_protocol_error != NULL)
+        conf->on_protocol_error(conf->ctx, conn->with_handler ? &conn->request : NULL, &conn->peer, status, reason);
     abort_request(conn, abort_reason);
     if (conn->phase == PHASE_SKIP) { // it has its answer; there can be no second one
         set_phase(conn, PHASE_CLOSE);
         if (conn->out.len == 0)
             start_linger(conn);
     }
-    if (conn->phase == PHASE_CLOSE || conn->phase == PHASE_LINGER)
+    if (answered)
         return;
-    if (conf->on_protocol_error != NULL)
-        conf->on_protocol_error(conf->ctx, &conn->peer, status, reason);
     int len = status == 400 ? snprintf(body, sizeof body, "{\"error\":\"%s\",\"detail\":\"%s\"}", word, reason)
                             : snprintf(body, sizeof body, "{\"error\":\"%s\"}", word);
     answer(conn,
-           &(struct http_response){.status = status, .content_type = "application/json", .body = {body, (size_t)len}},
+           &(struct http_response){.status = status,
+                                   .content_type = "application/json",
+                                   .headers = status == 503 ? "Retry-After: 1\r\n" : NULL,
+                                   .body = {body, (size_t)len}},
            false);
 }
 
@@ -184,6 +188,8 @@ static void on_complete(void *ctx)
     if (conn->with_handler) {
         set_phase(conn, PHASE_ANSWER);
         conn->request.handler->on_complete(conn->request.handler_ctx, &conn->request);
+    } else if (conn->phase == PHASE_SKIP && conn->server->draining) {
+        conn->lost = true; // read whole and answered
     } else if (conn->phase == PHASE_SKIP) {
         set_phase(conn, PHASE_IDLE);
     }
@@ -401,12 +407,19 @@ void conn_drain(struct http_conn *conn)
 {
     bool idle = conn->phase == PHASE_NEW || conn->phase == PHASE_IDLE;
 
-    if (!idle || conn->pending.len > 0)
-        return;
-    if (conn->out.len > 0)
+    if (conn->phase == PHASE_LINGER) {
+        set_phase(conn, PHASE_LINGER);      // again, for the shorter time
+    } else if (conn->phase == PHASE_SKIP) { // answered, and the rest of the body may never come
         set_phase(conn, PHASE_CLOSE);
-    else
+        if (conn->out.len == 0)
+            start_linger(conn);
+    } else if (!idle || conn->pending.len > 0) {
+        return;
+    } else if (conn->out.len > 0) {
+        set_phase(conn, PHASE_CLOSE);
+    } else {
         conn->lost = true;
+    }
     if (!conn->running)
         settle(conn);
 }

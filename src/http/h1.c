@@ -289,7 +289,8 @@ void h1_next(struct h1 *h1)
     h1->name = h1->value = none;
     request->repeated = 0;
     request->path = request->query = none;
-    request->content_type = request->authorization = request->sensor_id = request->content_encoding = none;
+    request->content_type = request->authorization = request->content_encoding = none;
+    request->sensor_id = (struct text){NULL, 0};
     parser_init(&h1->parser, &parser_events, h1);
 }
 

@@ -42,7 +42,7 @@ struct http_request {
     struct text query; // after the '?', "" when there is none
     struct text content_type;
     struct text authorization;
-    struct text sensor_id; // X-Spip-ID
+    struct text sensor_id; // X-Spip-ID; at is NULL when it was not sent
     struct text content_encoding;
 };
 

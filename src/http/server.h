@@ -29,9 +29,10 @@ struct http_server_conf {
     const struct http_handler *handler; // usually http_router (http/router.h)
     void *ctx;
     struct http_limits limits;
-    // What this layer refuses by itself (400, 408, 431), for log and metrics; may be NULL. reason is a fixed text. The
-    // request, where one had come as far as on_headers, was aborted before. Must not call into this server.
-    void (*on_protocol_error)(void *ctx, const struct address *peer, unsigned status, const char *reason);
+    // What this layer refuses by itself (400, 408, 431, 503), for log and metrics; may be NULL. reason is a fixed text. The
+    // request is NULL unless it had come as far as on_headers; it is aborted right after. Must not call into this server.
+    void (*on_protocol_error)(void *ctx, const struct http_request *request, const struct address *peer,
+                              unsigned status, const char *reason);
 };
 
 struct http_server;

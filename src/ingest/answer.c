@@ -104,21 +104,27 @@ void answer_refusal(struct ingest_worker *worker, struct http_request *request, 
     buf_fini(&body);
 }
 
-static void count_unknown(struct ingest_worker *worker, const struct address *peer, enum ingest_refusal why,
-                          unsigned status, const char *detail)
+// What the HTTP layer answers is counted for the sensor where the request had come as far as its token.
+static void count_refusal(struct ingest_worker *worker, const struct http_request *request, const struct address *peer,
+                          enum ingest_refusal why, unsigned status, const char *detail)
 {
-    struct sensor *unknown = auth_unknown(worker->ingest->auth);
-    sensor_count(unknown, status);
+    const struct intake *intake = request != NULL ? request->handler_data : NULL;
+    struct sensor *sensor = intake != NULL ? intake->sensor : auth_unknown(worker->ingest->auth);
+
+    sensor_count(sensor, status);
     counter_bump(&worker->stats.refused[why], 1);
-    log_refusal(peer, unknown->id, answers[why].name, status, detail);
+    log_refusal(peer, sensor->id, answers[why].name, status, detail);
 }
 
 void ingest_on_miss(void *ctx, struct http_request *request, unsigned status)
 {
-    count_unknown(ctx, request->peer, status == 404 ? INGEST_REFUSED_NOT_FOUND : INGEST_REFUSED_METHOD, status, "");
+    enum ingest_refusal why = status == 404 ? INGEST_REFUSED_NOT_FOUND : INGEST_REFUSED_METHOD;
+    count_refusal(ctx, request, request->peer, why, status, "");
 }
 
-void ingest_on_protocol_error(void *ctx, const struct address *peer, unsigned status, const char *reason)
+void ingest_on_protocol_error(void *ctx, const struct http_request *request, const struct address *peer,
+                              unsigned status, const char *reason)
 {
-    count_unknown(ctx, peer, INGEST_REFUSED_PROTOCOL, status, reason);
+    enum ingest_refusal why = status == 503 ? INGEST_REFUSED_MEMORY : INGEST_REFUSED_PROTOCOL;
+    count_refusal(ctx, request, peer, why, status, reason);
 }

@@ -13,7 +13,7 @@
 #include "ingest/tokens.h"
 #include "net/secret.h"
 
-const unsigned sensor_status[SENSOR_STATUS_COUNT] = {204, 400, 401, 404, 405, 408, 413, 415, 429, 500, 503, 0};
+const unsigned sensor_status[SENSOR_STATUS_COUNT] = {204, 400, 401, 404, 405, 408, 413, 415, 429, 431, 500, 503, 0};
 
 struct slot {
     uint8_t digest[SECRET_DIGEST_LEN];

@@ -8,8 +8,8 @@
 #include "base/metric.h"
 #include "base/text.h"
 
-#define SENSOR_STATUS_COUNT 12
-// 204, 400, 401, 404, 405, 408, 413, 415, 429, 500, 503, 0 (other)
+#define SENSOR_STATUS_COUNT 13
+// 204, 400, 401, 404, 405, 408, 413, 415, 429, 431, 500, 503, 0 (other)
 extern const unsigned sensor_status[SENSOR_STATUS_COUNT];
 
 struct sensor {

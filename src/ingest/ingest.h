@@ -83,4 +83,5 @@ extern const char *const ingest_paths[]; // NULL-terminated
 
 // What the HTTP layer answers without asking the handler is counted and logged here too; ctx is the struct ingest_worker.
 void ingest_on_miss(void *ctx, struct http_request *request, unsigned status);
-void ingest_on_protocol_error(void *ctx, const struct address *peer, unsigned status, const char *reason);
+void ingest_on_protocol_error(void *ctx, const struct http_request *request, const struct address *peer,
+                              unsigned status, const char *reason);

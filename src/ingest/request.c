@@ -42,7 +42,7 @@ static struct sensor *authenticate(const struct auth *auth, const struct http_re
     if ((request->repeated & (HTTP_REPEATED_AUTHORIZATION | HTTP_REPEATED_SENSOR_ID)) != 0)
         return NULL;
     struct sensor *sensor = auth_check(auth, request->authorization);
-    if (sensor != NULL && request->sensor_id.len > 0 && !text_eq(request->sensor_id, text_of(sensor->id)))
+    if (sensor != NULL && request->sensor_id.at != NULL && !text_eq(request->sensor_id, text_of(sensor->id)))
         return NULL;
     return sensor;
 }

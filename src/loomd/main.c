@@ -65,11 +65,11 @@ static void setup_log(const struct conf_logging *logging)
 }
 
 // Before the configuration is known there is no log; a person reads this on the terminal or in the journal.
-static void print_problems(const struct buf *problems)
+static void print_lines(const char *prefix, const struct buf *lines)
 {
-    struct text rest = {problems->data, problems->len}, line;
+    struct text rest = {lines->data, lines->len}, line;
     while (text_line(&rest, &line))
-        fprintf(stderr, "loom: %.*s\n", (int)line.len, line.at);
+        fprintf(stderr, "%s%.*s\n", prefix, (int)line.len, line.at);
 }
 
 static void log_warnings(const struct buf *warnings)
@@ -96,7 +96,9 @@ static int run(const char *config)
             status = EXIT_START;
         }
     }
-    print_problems(&problems);
+    print_lines("loom: ", &problems);
+    if (rc != 0) // often what explains the problem: "LOOM_SENSOR_x is empty"
+        print_lines("loom: warning: ", &warnings);
     prepared_fini(&prepared);
     buf_fini(&problems);
     buf_fini(&warnings);

@@ -23,7 +23,7 @@
 #include "net/stats.h"
 #include "store/memory.h"
 
-enum { SHUTDOWN_MS = 15000, LAST_TRY_MS = 500, MANAGEMENT_ROUTES = 8 };
+enum { SHUTDOWN_MS = 15000, LAST_TRY_MS = 500, MANAGEMENT_ROUTES = 8, MANAGEMENT_CONNECTIONS = 64 };
 
 struct service {
     const struct prepared *prepared;
@@ -98,7 +98,10 @@ static void on_accept(void *ctx, int fd, const struct address *peer)
 static void on_management_accept(void *ctx, int fd, const struct address *peer)
 {
     struct service *service = ctx;
-    http_server_adopt(service->management, fd, peer, NULL);
+    if (http_server_connections(service->management) < MANAGEMENT_CONNECTIONS)
+        http_server_adopt(service->management, fd, peer, NULL);
+    else
+        close(fd); // a scraper that leaks connections must not take the sensors' descriptors
 }
 
 static int open_listeners(struct service *service, struct err *err)
@@ -284,6 +287,11 @@ static int64_t output_grace_ms(struct service *service)
 // batch goes back to its worker.
 static void stop(struct service *service)
 {
+    // From here on this thread waits, and a probe should be refused rather than hang.
+    if (service->management_listener != NULL)
+        listener_close(service->management_listener);
+    if (service->management != NULL)
+        http_server_free(service->management);
     if (service->store != NULL)
         service->store->ops->drain(service->store);
     if (service->pump != NULL) {
@@ -302,10 +310,6 @@ static void stop(struct service *service)
     loop_signal_close(&service->sigint);
     if (service->listener != NULL)
         listener_close(service->listener);
-    if (service->management_listener != NULL)
-        listener_close(service->management_listener);
-    if (service->management != NULL)
-        http_server_free(service->management);
     loop_free(service->loop);
     mem_free(service->workers);
     mem_free(service->ingest_workers);
@@ -316,6 +320,8 @@ int service_run(const struct prepared *prepared, const char *version, struct err
 {
     struct service service = {.prepared = prepared, .loop = loop_new()};
 
+    if (service.loop == NULL)
+        return err_set(err, -EMFILE, "cannot start: %s", err_text(-EMFILE));
     int rc = open_listeners(&service, err);
     if (rc == 0)
         rc = start_output(&service, err);

@@ -146,10 +146,11 @@ static int start_thread(struct worker *worker)
 }
 
 // The HTTP layer hands over the ctx of its handler: the router, whose own ctx is ingest's.
-static void on_protocol_error(void *ctx, const struct address *peer, unsigned status, const char *reason)
+static void on_protocol_error(void *ctx, const struct http_request *request, const struct address *peer,
+                              unsigned status, const char *reason)
 {
     const struct http_router *router = ctx;
-    ingest_on_protocol_error(router->ctx, peer, status, reason);
+    ingest_on_protocol_error(router->ctx, request, peer, status, reason);
 }
 
 static void open_server(struct worker *worker)
@@ -182,6 +183,10 @@ int worker_start(const struct ingest *ingest, struct tls_server *tls, unsigned n
 
     worker->tls = tls;
     worker->loop = loop_new();
+    if (worker->loop == NULL) {
+        mem_free(worker);
+        return err_set(err, -EMFILE, "cannot start worker thread %u: %s", number, err_text(-EMFILE));
+    }
     worker->ingest = ingest_worker_new(ingest, worker->loop);
     open_server(worker);
     int rc = start_thread(worker);

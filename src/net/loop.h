@@ -12,7 +12,7 @@
 
 struct loop;
 
-struct loop *loop_new(void);
+struct loop *loop_new(void);       // NULL when the system has no descriptor or memory left
 void loop_free(struct loop *loop); // closes what is still open on it; after loop_run has returned
 void loop_run(struct loop *loop);  // until loop_stop
 void loop_stop(struct loop *loop); // any thread

@@ -128,11 +128,6 @@ bool stream_handshake_done(const struct stream *stream)
     return !is_tls(stream) || stream->tls.handshake_done;
 }
 
-bool stream_is_tls(const struct stream *stream)
-{
-    return is_tls(stream);
-}
-
 const char *stream_reason(const struct stream *stream)
 {
     return stream->tls.reason;

@@ -211,6 +211,7 @@ def test_other_authorizations_are_refused(loom, value):
         (TOKEN, SENSOR + "x", 401),
         (TOKEN, SENSOR[:-1], 401),
         (TOKEN, f"{SENSOR}, {SENSOR_2}", 401),
+        (TOKEN, "", 401),
     ],
 )
 def test_sensor_id_must_be_the_tokens(loom, token, sensor_id, status):

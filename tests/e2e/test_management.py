@@ -8,7 +8,7 @@ import pytest
 
 from loomtest import events, process
 from loomtest.process import SENSOR, SENSOR_2, TOKEN, TOKEN_2
-from loomtest.wire import Connection
+from loomtest.wire import Connection, request
 
 
 @pytest.mark.parametrize("path", ["/health", "/live"])
@@ -75,6 +75,16 @@ def test_the_names_of_the_go_implementation(loom):
     assert counted.sum("loom_ingest_events_total", sensor_id=SENSOR) == 23
     assert counted.sum("loom_ingest_events_total", sensor_id=SENSOR_2) == 1
     assert counted.sum("loom_ingest_requests_total", sensor_id="unknown", status="401") == 2
+
+
+def test_a_broken_body_counts_for_its_sensor(start_loom):
+    """The HTTP layer refuses it, but by then the token has told whose it is."""
+    loom = start_loom({"observability": {"metrics_enabled": True}})
+    with loom.connect() as connection:
+        connection.send(request(token=TOKEN, chunks=[b"[]"]).replace(b"2\r\n[]", b"nonsense\r\n[]"))
+        assert connection.read().status == 400
+    assert loom.metrics().sum("loom_ingest_requests_total", sensor_id=SENSOR, status="400") == 1
+    assert loom.metrics().sum("loom_ingest_requests_total", sensor_id="unknown") == 0
 
 
 def test_promtool_is_content(start_loom, enrichment, tls_config):

@@ -48,6 +48,20 @@ def half_sent(loom, body):
     return connection
 
 
+@pytest.mark.parametrize("rest", [b"", b"0123456789"], ids=["never", "after"])
+def test_a_refused_body_does_not_hold_up_the_end(start_loom, rest):
+    """Who was answered before its body, and then sends it late or not at all, has nothing to wait for."""
+    loom = start_loom()
+    with loom.connect() as connection:
+        connection.send(request(body=b"", length=10))
+        assert connection.read().status == 401
+        began = time.monotonic()
+        loom.send_signal(signal.SIGTERM)
+        connection.send(rest)
+        loom.stop()
+        assert time.monotonic() - began < 5
+
+
 def draining(loom):
     return "draining" in loom.reasons()
 

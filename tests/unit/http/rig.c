@@ -120,8 +120,10 @@ static void on_abort(void *ctx, struct http_request *request, int reason)
 
 static const struct http_handler rig_handler = {on_headers, on_body, on_complete, on_abort};
 
-static void on_protocol_error(void *ctx, const struct address *peer, unsigned status, const char *reason)
+static void on_protocol_error(void *ctx, const struct http_request *request, const struct address *peer,
+                              unsigned status, const char *reason)
 {
+    (void)request;
     struct rig *rig = ctx;
 
     assert_non_null(peer);

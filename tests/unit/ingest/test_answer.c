@@ -212,9 +212,9 @@ static void test_answers_of_the_http_layer(void **state)
     catch_log();
     ingest_on_miss(bed->worker, &request, 404);
     ingest_on_miss(bed->worker, &request, 405);
-    ingest_on_protocol_error(bed->worker, &peer, 400, "bare LF");
-    ingest_on_protocol_error(bed->worker, &peer, 408, "too slow");
-    ingest_on_protocol_error(bed->worker, &peer, 431, "too long"); // has no counter of its own
+    ingest_on_protocol_error(bed->worker, NULL, &peer, 400, "bare LF");
+    ingest_on_protocol_error(bed->worker, NULL, &peer, 408, "too slow");
+    ingest_on_protocol_error(bed->worker, NULL, &peer, 431, "too long");
     const char *log = caught_log();
     assert_non_null(strstr(log, "\"reason\":\"not_found\",\"status\":404,\"sensor_id\":\"unknown\""));
     assert_non_null(strstr(log, "\"reason\":\"method_not_allowed\",\"status\":405,\"sensor_id\":\"unknown\""));
@@ -228,7 +228,7 @@ static void test_answers_of_the_http_layer(void **state)
     assert_int_equal(status_count(unknown, 405), 1);
     assert_int_equal(status_count(unknown, 400), 1);
     assert_int_equal(status_count(unknown, 408), 1);
-    assert_int_equal(status_count(unknown, 0), 1);
+    assert_int_equal(status_count(unknown, 431), 1);
 }
 
 static unsigned lines_of(const char *log)
