@@ -35,7 +35,7 @@ ssize_t stream_read(struct stream *stream, void *out, size_t len);
 ssize_t stream_writev(struct stream *stream, const struct iovec *parts, int count);
 void stream_wait(struct stream *stream, int events);     // 0: nothing (back-pressure)
 bool stream_handshake_done(const struct stream *stream); // true at once for plain
-const char *stream_reason(const struct stream *stream); // why TLS failed, as OpenSSL puts it; static, NULL if unknown
+const char *stream_reason(const struct stream *stream);  // why TLS failed, as OpenSSL puts it; static, NULL if unknown
 
 // Ends our side after what was written (shutdown(SHUT_WR), TLS close_notify first): for a lingering close, RFC 9112,
 // 9.6.
