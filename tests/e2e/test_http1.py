@@ -300,6 +300,10 @@ def test_malformed_is_refused_and_closed(shared, name):
         connection.send(MALFORMED[name].encode("latin-1") + smuggled)
         answer = connection.read()
         if answer.status in ALSO.get(name, ()):
+            # A whole request after all, so the next one is none that was smuggled. It has to be over before the next test,
+            # which counts the events of the same Loom.
+            if answer.header("Connection") != "close":
+                assert connection.read().status == 204
             return
         assert answer.status == 400, answer
         assert answer.word == "invalid_request"
