@@ -130,6 +130,16 @@ class Stage:
         return count
 
 
+def make_work_directory():
+    """A directory for root directories and results, named after this process; those of processes that were killed go."""
+    # Not /tmp, which may be a small tmpfs or refuse the device nodes of a root directory.
+    parent = Path("/var/tmp")
+    for left in parent.glob("loom-ci-*-*"):
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"loom-ci-{os.getpid()}-", dir=parent))
+
+
 def run_stages(names, work):
     waiting, running, counts = list(names), [], []
     try:
@@ -163,8 +173,7 @@ def main(arguments):
     names = [name for name in LISTED if not arguments or name in arguments]
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    # Not /tmp, which may be a small tmpfs or refuse the device nodes of a root directory.
-    work = Path(tempfile.mkdtemp(prefix="loom-ci-", dir="/var/tmp"))
+    work = make_work_directory()
     try:
         counts = run_stages(names, work)
     finally:
