@@ -264,8 +264,7 @@ static void on_done(void *ctx, const char *error)
 
 static uint64_t item_bytes(const struct sink_item *item)
 {
-    uint32_t begin = item->first > 0 ? item->batch->ends[item->first - 1] : 0;
-    return item->batch->ends[item->first + item->count - 1] - begin;
+    return batch_begin(item->batch, item->first + item->count) - batch_begin(item->batch, item->first);
 }
 
 static void hand_over(struct pump *pump)

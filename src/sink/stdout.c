@@ -77,21 +77,16 @@ static int stdout_open(const struct conf_output *conf, const struct sink_report 
     return 0;
 }
 
-static uint32_t line_begin(const struct batch *batch, uint32_t event)
-{
-    return event > 0 ? batch->ends[event - 1] : 0;
-}
-
 // The bytes of events [first, end) of a batch: as many whole lines as fit into `room`, or one when `always` is set.
 static size_t lines_within(const struct batch *batch, uint32_t first, uint32_t end, size_t room, bool always)
 {
-    uint32_t begin = line_begin(batch, first);
+    uint32_t begin = batch_begin(batch, first);
     if (batch->ends[end - 1] - begin <= room)
         return batch->ends[end - 1] - begin;
     uint32_t event = first + (always ? 1 : 0);
     while (event < end && batch->ends[event] - begin <= room)
         event++;
-    return line_begin(batch, event) - begin;
+    return batch_begin(batch, event) - begin;
 }
 
 // What the next write takes: one vector a batch, as lines of a batch lie one after the other.
@@ -105,7 +100,7 @@ static int gather(const struct sink_stdout *self, const struct progress *at, str
         size_t len = lines_within(item->batch, first, item->first + item->count, room, count == 0);
         if (len == 0)
             break;
-        char *line = item->batch->lines.data + line_begin(item->batch, first);
+        char *line = item->batch->lines.data + batch_begin(item->batch, first);
         size_t skip = count == 0 ? self->sent : 0;
         vectors[count++] = (struct iovec){.iov_base = line + skip, .iov_len = len - skip};
         room -= len < room ? len : room;
@@ -123,7 +118,7 @@ static void advance(struct sink_stdout *self, struct progress *at, size_t writte
         uint32_t end = item->first + item->count;
         uint32_t event = first;
         for (; event < end; event++) {
-            size_t len = item->batch->ends[event] - line_begin(item->batch, event);
+            size_t len = item->batch->ends[event] - batch_begin(item->batch, event);
             if (self->sent < len)
                 break;
             self->sent -= len;

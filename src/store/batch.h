@@ -23,8 +23,14 @@ struct batch {
     uint32_t settled; // the store's: events with a final verdict
 };
 
+// Offset of event i in the lines; of i == count, where they end.
+static inline uint32_t batch_begin(const struct batch *batch, uint32_t i)
+{
+    return i > 0 ? batch->ends[i - 1] : 0;
+}
+
 static inline struct text batch_event(const struct batch *batch, uint32_t i) // with its '\n'
 {
-    uint32_t begin = i > 0 ? batch->ends[i - 1] : 0;
+    uint32_t begin = batch_begin(batch, i);
     return (struct text){batch->lines.data + begin, batch->ends[i] - begin};
 }
