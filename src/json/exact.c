@@ -128,8 +128,7 @@ static void watch_key(struct exact *x, const uint8_t *begin, bool escaped)
             w->event.flags |= JSON_EVENT_UNUSUAL;
         w->source_seen = w->source_next = true;
     } else if (x->depth == 3 && w->in_source) {
-        if (starts_with(begin + 1, len, "as", &whole) || starts_with(begin + 1, len, "geo", &whole) ||
-            starts_with(begin + 1, len, "domain", &whole)) {
+        if (starts_with(begin + 1, len, "as", &whole) || starts_with(begin + 1, len, "geo", &whole)) {
             w->event.flags |= JSON_EVENT_UNUSUAL;
         } else if (starts_with(begin + 1, len, "ip", &whole) && whole) {
             if (w->ip_seen)

@@ -4,8 +4,9 @@
 // what is here walks the other events, member by member.
 //
 // Everything that Loom reads or writes has a path ("source.geo.city_name"). A path can be written nested (an object for
-// each name), dotted (one key with all names, at event level), or mixed. The walk notes each path once with its form;
-// an event passes unchanged where a path stands twice or where what Loom would add had to be mixed.
+// each name), dotted (one key with all names, at event level), or mixed ("source.geo" with an object, or a dotted key in
+// source). The walk notes each path once; an event passes unchanged where one stands twice, or where a field that Loom
+// would add stands there in another form than the address. What Loom does not know may stand beside it in any form.
 
 #include <stdint.h>
 
@@ -20,17 +21,16 @@ enum path {
     PATH_ORGANIZATION,
     PATH_GEO, // the last one that is an object
     PATH_IP,
-    PATH_LOCATION,
-    PATH_LEAVES, // all others
+    PATH_FIELDS, // all others: what Loom adds
 };
 
 static const char *const paths[] = {
-    [PATH_SOURCE] = "source",        [PATH_AS] = "source.as",      [PATH_ORGANIZATION] = "source.as.organization",
-    [PATH_GEO] = "source.geo",       [PATH_IP] = "source.ip",      [PATH_LOCATION] = "source.geo.location",
-    [PATH_LEAVES] = "source.domain", "source.as.number",           "source.as.organization.name",
-    "source.geo.continent_code",     "source.geo.continent_name",  "source.geo.country_iso_code",
-    "source.geo.country_name",       "source.geo.region_iso_code", "source.geo.region_name",
-    "source.geo.city_name",          "source.geo.postal_code",     "source.geo.timezone",
+    [PATH_SOURCE] = "source",      [PATH_AS] = "source.as",     [PATH_ORGANIZATION] = "source.as.organization",
+    [PATH_GEO] = "source.geo",     [PATH_IP] = "source.ip",     [PATH_FIELDS] = "source.as.number",
+    "source.as.organization.name", "source.geo.continent_code", "source.geo.continent_name",
+    "source.geo.country_iso_code", "source.geo.country_name",   "source.geo.region_iso_code",
+    "source.geo.region_name",      "source.geo.city_name",      "source.geo.postal_code",
+    "source.geo.timezone",         "source.geo.location",
 };
 #define PATH_COUNT (sizeof paths / sizeof *paths)
 
@@ -39,7 +39,7 @@ static const char *const paths[] = {
 
 struct locate {
     uint32_t seen;      // bit per path
-    unsigned forms;     // of all paths below source.as and source.geo, of these and of source.domain
+    unsigned forms;     // of the fields that Loom adds
     unsigned ip_form;   // 0: there is none
     struct text ip;     // its value, as written
     const char *insert; // the } of the nested source
@@ -75,75 +75,61 @@ static size_t find_path(struct text path)
     return i;
 }
 
-static void note_leaf(struct locate *l, size_t path, enum form form, const struct member *member)
+static bool was_seen(const struct locate *l, size_t path)
 {
-    if (path == PATH_IP) {
+    return l->seen & UINT32_C(1) << path;
+}
+
+static void walk(struct locate *l, struct text object, enum form form, char path[PATH_MAX_LEN], size_t prefix_len);
+
+// A member whose path is known; `path` has its text, of `len` bytes.
+static void note(struct locate *l, size_t known, enum form form, const struct member *member, char path[PATH_MAX_LEN],
+                 size_t len)
+{
+    l->twice |= was_seen(l, known);
+    l->seen |= UINT32_C(1) << known;
+    if (known > PATH_IP) {
+        l->forms |= form;
+    } else if (known == PATH_IP) {
         l->ip = member->value;
         l->ip_form = form;
+    } else if (member_is_object(member)) {
+        if (known == PATH_SOURCE)
+            l->insert = member->value.at + member->value.len - 1;
+        walk(l, member->value, form, path, len);
     } else {
-        l->forms |= form;
+        *(known == PATH_SOURCE ? &l->source_type : &l->target_type) = true;
     }
 }
 
-// source, as, as.organization or geo. True when its members are to be walked.
-static bool note_object(struct locate *l, size_t path, enum form form, const struct member *member)
+// Walks the members of an object that stands in this form and whose path is the first prefix_len bytes of `path`. note
+// calls it for source, as, as.organization and geo only, so it is at most three deep.
+static void walk(struct locate *l, struct text object, enum form form, char path[PATH_MAX_LEN], size_t prefix_len)
 {
-    if (path != PATH_SOURCE)
-        l->forms |= form;
-    if (!member_is_object(member)) {
-        *(path == PATH_SOURCE ? &l->source_type : &l->target_type) = true;
-        return false;
-    }
-    if (form != FORM_NESTED) // "source.as": {...}
-        l->forms |= FORM_MIXED;
-    else if (path == PATH_SOURCE)
-        l->insert = member->value.at + member->value.len - 1;
-    return form == FORM_NESTED;
-}
-
-// What Loom does not write, but what stands beside it: its form counts as well.
-static void note_other(struct locate *l, struct text path, enum form form)
-{
-    if (begins_with(path, TEXT("source.geo.location."))) // location is one value, this makes it two
-        l->twice = true;
-    else if (begins_with(path, TEXT("source.as.")) || begins_with(path, TEXT("source.geo.")))
-        l->forms |= form;
-}
-
-// Walks the members of the object at `at`, whose own path is the first prefix_len bytes of `path`. It calls itself for
-// source, as, as.organization and geo only, so at most three deep.
-static void walk(struct locate *l, const char *at, const char *end, char path[PATH_MAX_LEN], size_t prefix_len)
-{
+    const char *at = object.at + 1;
     struct member member;
     if (prefix_len > 0)
         path[prefix_len++] = '.';
-    for (at++; member_next(&at, end, &member);) {
+    while (member_next(&at, object.at + object.len, &member)) {
         bool fits;
         size_t key_len = member_unescape(member.key, path + prefix_len, PATH_MAX_LEN - prefix_len, &fits);
-        enum form form = FORM_NESTED;
+        enum form inner = form == FORM_NESTED ? FORM_NESTED : FORM_MIXED;
         if (memchr(path + prefix_len, '.', key_len) != NULL)
-            form = prefix_len == 0 ? FORM_DOTTED : FORM_MIXED;
+            inner = prefix_len == 0 ? FORM_DOTTED : FORM_MIXED;
 
         struct text whole = {path, prefix_len + key_len};
-        size_t i = fits ? find_path(whole) : PATH_COUNT;
-        if (i == PATH_COUNT) {
-            note_other(l, whole, form);
-            continue;
-        }
-        if (l->seen & UINT32_C(1) << i)
-            l->twice = true;
-        l->seen |= UINT32_C(1) << i;
-        if (i > PATH_GEO)
-            note_leaf(l, i, form, &member);
-        else if (note_object(l, i, form, &member))
-            walk(l, member.value.at, member.value.at + member.value.len, path, whole.len);
+        size_t known = fits ? find_path(whole) : PATH_COUNT;
+        if (known < PATH_COUNT)
+            note(l, known, inner, &member, path, whole.len);
+        else if (begins_with(whole, TEXT("source.geo.location.")))
+            l->forms |= FORM_MIXED; // location is added as one value
     }
 }
 
 // Which of the reasons counts when several hold: in the order of the lines.
 static enum json_pass judge(const struct locate *l)
 {
-    if (l->twice || (l->forms & FORM_MIXED))
+    if (l->twice)
         return JSON_PASS_DUPLICATE_KEY;
     if (l->source_type)
         return JSON_PASS_SOURCE_TYPE;
@@ -160,13 +146,13 @@ static enum json_pass locate_unusual(const char *body, const struct json_event *
 {
     char path[PATH_MAX_LEN];
     struct locate l = {0};
-    walk(&l, body + event->begin, body + event->end, path, 0);
+    walk(&l, (struct text){body + event->begin, event->end - event->begin}, FORM_NESTED, path, 0);
 
     enum json_pass pass = judge(&l);
     if (pass != JSON_PASS_OK)
         return pass;
     place->dotted = l.ip_form == FORM_DOTTED;
-    place->merge = l.forms != 0;
+    place->merge = was_seen(&l, PATH_AS) || was_seen(&l, PATH_GEO);
     place->insert = place->dotted ? event->end - 1 : (uint32_t)(l.insert - body);
     place->ip = (struct text){l.ip.at + 1, l.ip.len - 2};
     // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): judge has looked at its first byte

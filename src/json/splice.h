@@ -10,6 +10,7 @@
 // Nested events ("source":{"ip":...}) get the additions inside `source`; dotted ones ("source.ip":...) get dotted keys
 // ("source.as.number":64500) at the end of the event. Existing `as`, `geo` and `as.organization` objects are merged: their
 // members stay where they are, those that Loom has a value for get the new value in place. `geo.location` is one value.
+// Members that Loom does not know stay as they are, in whatever form they are written.
 
 #include "base/buf.h"
 #include "base/text.h"
@@ -22,7 +23,7 @@ enum json_pass {
     JSON_PASS_SOURCE_TYPE,   // source is no object
     JSON_PASS_NO_IP,         // source without ip
     JSON_PASS_IP_TYPE,       // ip is no string (whether it is an address, enrich tells)
-    JSON_PASS_DUPLICATE_KEY, // a key that Loom reads or writes stands twice, or in both forms
+    JSON_PASS_DUPLICATE_KEY, // a key that Loom reads or writes stands twice, or in another form than what is added
     JSON_PASS_TARGET_TYPE,   // as, geo or as.organization is there and no object
     JSON_PASS_COUNT,
 };
@@ -33,7 +34,7 @@ const char *json_pass_name(enum json_pass pass); // "no_source", ...
 struct json_place {
     const struct json_event *event;
     bool dotted;               // the form of the event
-    bool merge;                // as or geo is there already
+    bool merge;                // as or geo is there already, as an object
     struct text ip;            // into the body, or into decoded
     char decoded[JSON_IP_MAX]; // an address that was written with escapes
     uint32_t insert;           // where nested additions go when nothing has to be merged

@@ -210,6 +210,34 @@ def test_existing_dotted_members(enriched, known):
     assert got["source.geo.country_iso_code"] == additions["geo"]["country_iso_code"]
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{"source":{"domain":"a","ip":"IP","domain":"b"},"source.domain":"c"}',
+        '{"source":{"ip":"IP"},"source.geo.my_own":1,"source.as.my_own":{"number":2}}',
+        '{"source":{"ip":"IP","geo.my_own":1,"as.organization.id":2}}',
+        '{"source.geo":{"my_own":1},"source":{"ip":"IP"}}',
+    ],
+)
+def test_foreign_members_in_any_form_do_not_matter(enriched, known, template):
+    """Additions go to the end of source (these events have nothing to merge), and the rest is as it was."""
+    address, additions = known
+    event = spelt(template, address)
+    expected = json.loads(event)
+    expected["source"].update(additions)
+    assert enriched(event) == expected
+    for part in event.split(b"}"):
+        assert part in enriched.loom.lines()[-1]
+
+
+def test_foreign_nested_members_beside_a_dotted_address(enriched, known):
+    address, additions = known
+    got = enriched({"source.ip": address, "source": {"geo": {"my_own": 1}, "domain": "a"}, "source.geo.my_own": 2})
+    assert got["source"] == {"geo": {"my_own": 1}, "domain": "a"} and got["source.geo.my_own"] == 2
+    assert got["source.as.number"] == additions["as"]["number"]
+    assert {f"source.geo.{key}" for key in additions["geo"]} <= set(got)
+
+
 # Reason in /metrics -> events that pass unchanged for it.
 UNCHANGED = {
     "no_source": [b"{}", b'{"a":1}', b'{"event":{"source":{"ip":"IP"}}}'],
@@ -233,6 +261,11 @@ UNCHANGED = {
         b'{"source":{"ip":"IP"},"source.ip":"IP"}',
         b'{"source":{"ip":"IP","as":{},"as":{}}}',
         b'{"source":{"ip":"IP","geo":{"city_name":1,"city_name":2}}}',
+        b'{"source":{"ip":"IP"},"source.geo.city_name":1}',
+        b'{"source":{"ip":"IP","as.number":1}}',
+        b'{"source":{"ip":"IP"},"source.as":{"organization":{"name":1}}}',
+        b'{"source.ip":"IP","source":{"geo":{"location":1}}}',
+        b'{"source":{"ip":"IP"},"source.geo.location.lat":1}',
     ],
     "target_type": [
         b'{"source":{"ip":"IP","as":1}}',

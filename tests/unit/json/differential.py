@@ -18,7 +18,7 @@ import sys
 DEPTH_MAX = 128
 ADDITIONS = {"as": {"number": "64500", "organization": {"name": '"Example"'}},
              "geo": {"city_name": '"Delft"', "location": [("lat", "52.01"), ("lon", "4.36")]}}
-LEAVES = ["ip", "domain", "as.number", "as.organization.name"] + ["geo." + name for name in (
+LEAVES = ["as.number", "as.organization.name"] + ["geo." + name for name in (
     "continent_code", "continent_name", "country_iso_code", "country_name", "region_iso_code", "region_name",
     "city_name", "postal_code", "timezone", "location")]
 INNER = ["as", "as.organization", "geo"]
@@ -28,10 +28,12 @@ INNER = ["as", "as.organization", "geo"]
 
 KEYS = ["a", "", "source", "source", "ip", "source.ip", "as", "geo", "number", "organization", "name", "city_name", "location",
         "source.as", "source.as.number", "source.geo.city_name", "source.geo.location", "source.port", "domain",
-        "as.number", "geo.x", "é\u4e1c\U0001f600", "sources", "x" * 70, 'q"\\/\n']
+        "as.number", "as.x", "as.organization", "geo.x", "location.lat", "é\u4e1c\U0001f600", "sources", "x" * 70, 'q"\\/\n']
 NESTED = ["@timestamp", "source", "destination", "event"]
 DOTTED = ["@timestamp", "source.ip", "source.as.number", "source.as.organization.name", "source.geo.location", "source.port",
           "source.geo.city_name", "source.geo.name", "source.domain"]
+BESIDE = ["source", "source.as", "source.geo", "source.geo.x", "source.as.x", "source.domain", "source.as.organization",
+          "source.geo.location.lat"]
 # What is in an object that is as it should be.
 EXPECTED = {"source": ["ip", "port", "as", "geo", "bytes", "domain"], "as": ["number", "organization", "x"],
             "organization": ["name", "id"], "geo": ["location", "city_name", "name", "timezone"]}
@@ -78,8 +80,8 @@ class Generator:
     def member(self, key, depth):
         if key.endswith("ip") and not self.one_in(6):
             value = self.string(self.random.choice(ADDRESSES))
-        elif key in EXPECTED and not self.one_in(6):
-            value = self.distinct(EXPECTED[key], depth + 1)
+        elif key.split(".")[-1] in EXPECTED and not self.one_in(6):
+            value = self.distinct(EXPECTED[key.split(".")[-1]], depth + 1)
         else:
             value = self.value(depth + 1)
         return self.string(key) + self.blanks() + ":" + self.blanks() + value
@@ -99,7 +101,8 @@ class Generator:
         kind = self.random.randrange(4)
         if kind == 0:
             return self.object(2)
-        return self.distinct(NESTED if kind < 3 else DOTTED, 2)
+        beside = [self.random.choice(BESIDE)] if self.one_in(4) else []
+        return self.distinct((NESTED if kind < 3 else DOTTED) + beside, 2)
 
     def document(self):
         items = [self.event() for _ in range(self.random.randrange(4))]
@@ -163,33 +166,24 @@ def parse(data):
     return value
 
 
-def occurrences(value, path=(), keys=0):
-    """All members at and below source, as (dotted path, form, value); only what Loom names is opened."""
+def occurrences(value, path=(), around="nested"):
+    """All members at and below source, as (dotted path, form, value); only the objects that Loom names are opened."""
     for key, inner in value:
         whole = ".".join(path + (key,))
-        if not (whole == "source" or whole.startswith("source.")):
+        if not whole.startswith("source"):
             continue
-        dotted = "." in key
-        form = "nested" if not dotted else "dotted" if not path else "mixed"
+        form = "mixed" if around != "nested" else "nested" if "." not in key else "mixed" if path else "dotted"
         yield whole, form, inner
-        if form == "nested" and isinstance(inner, Object) and whole in ["source"] + ["source." + i for i in INNER]:
-            yield from occurrences(inner, path + (key,))
+        if isinstance(inner, Object) and whole in ["source"] + ["source." + i for i in INNER]:
+            yield from occurrences(inner, path + (key,), form)
 
 
 def locate(event):
     """(reason, form, address) by the rules of json/splice.h."""
     found = list(occurrences(event))
     paths = [path for path, _, _ in found]
-    known = ["source"] + ["source." + p for p in LEAVES + INNER]
-    forms, target_type = set(), False
-    for path, form, value in found:
-        if path in ("source." + p for p in INNER):
-            target_type |= not isinstance(value, Object)
-            forms.add(form if form == "nested" or not isinstance(value, Object) else "mixed")
-        elif path == "source.domain" or path.startswith(("source.as.", "source.geo.")):
-            forms.add(form)
-    twice = any(paths.count(p) > 1 for p in known) or any(p.startswith("source.geo.location.") for p in paths)
-    if twice or "mixed" in forms:
+    leaves, inner = ["source." + p for p in LEAVES], ["source." + p for p in INNER]
+    if any(paths.count(p) > 1 for p in ["source", "source.ip"] + inner + leaves):
         return "duplicate_key", None, None
     sources = [v for p, _, v in found if p == "source"]
     if sources and not isinstance(sources[0], Object):
@@ -198,11 +192,13 @@ def locate(event):
     if not addresses:
         return ("no_ip" if sources else "no_source"), None, None
     form, address = addresses[0]
-    if forms - {form}:
+    if any(p in leaves and f != form or p.startswith("source.geo.location.") for p, f, _ in found):
         return "duplicate_key", None, None
     if not isinstance(address, str) or isinstance(address, Scalar):
         return "ip_type", None, None
-    return ("target_type", None, None) if target_type else ("ok", form, address)
+    if any(p in inner and not isinstance(v, Object) for p, _, v in found):
+        return "target_type", None, None
+    return "ok", form, address
 
 
 def as_parsed(addition):

@@ -90,7 +90,6 @@ static void test_unusual(void **state)
         "[{\"source\":{\"geo\":{},\"ip\":\"192.0.2.1\"}}]",
         "[{\"source\":{\"geo.city_name\":1,\"ip\":\"192.0.2.1\"}}]",
         "[{\"source\":{\"as.number\":1,\"ip\":\"192.0.2.1\"}}]",
-        "[{\"source\":{\"domain\":\"a\",\"ip\":\"192.0.2.1\"}}]",
     };
     for (size_t i = 0; i < sizeof unusual / sizeof *unusual; i++) {
         struct json_event event = scan_one(unusual[i]);
@@ -100,6 +99,7 @@ static void test_unusual(void **state)
     static const char *const usual[] = {
         "[{\"source\":{\"ip\":\"192.0.2.1\",\"a\":{\"as\":1,\"ip\":2}}}]",
         "[{\"a\":{\"source\":1},\"source\":{\"ip\":\"192.0.2.1\"},\"b\":{\"source\":{\"ip\":\"\"}}}]",
+        "[{\"source\":{\"domain\":\"a\",\"ip\":\"192.0.2.1\",\"domain\":1}}]",
         "[{\"sources\":1,\"source\":{\"ipx\":1,\"ass\":1,\"geos\":1,\"ip\":\"\"}}]",
         "[{\"source\" : { \"ip\" : \"a long text that is no address, and that stands here.\" }}]",
     };
