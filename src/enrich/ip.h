@@ -22,6 +22,13 @@ static inline bool ip_is_v4(struct ip ip)
     return ip.high == 0 && ip.low >> 32 == IP_MAPPED_PREFIX;
 }
 
+// ::/96, where an IPv6 database keeps IPv4: the unspecified address, loopback, and ::a.b.c.d, whose meaning RFC 4291,
+// 2.5.5.1 has ended.
+static inline bool ip_is_v4_compatible(struct ip ip)
+{
+    return ip.high == 0 && ip.low >> 32 == 0;
+}
+
 // Accepts exactly what inet_pton does for AF_INET or AF_INET6: no leading zeros in a decimal part, no zone, no port, no
 // brackets, no spaces. The text needs no terminating zero.
 bool ip_parse(struct text text, struct ip *out);

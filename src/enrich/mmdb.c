@@ -252,7 +252,8 @@ mmdb_entry mmdb_find(const struct mmdb *db, struct ip ip)
         address.v4.sin_family = AF_INET;
         address.v4.sin_addr.s_addr = htonl((uint32_t)ip.low);
     } else {
-        if (db->info.ip_version == 4)
+        // In an IPv6 file ::a.b.c.d would lead to what is known of a.b.c.d, which is another address.
+        if (db->info.ip_version == 4 || ip_is_v4_compatible(ip))
             return MMDB_ENTRY_NONE;
         uint64_t words[2] = {htobe64(ip.high), htobe64(ip.low)};
         address.v6.sin6_family = AF_INET6;

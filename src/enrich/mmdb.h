@@ -40,6 +40,7 @@ typedef uint32_t mmdb_entry;
 #define MMDB_ENTRY_NONE   0
 #define MMDB_ENTRY_BROKEN UINT32_MAX // the tree is deeper than an address is long
 
+// IPv4 and its mapped form are looked up as IPv4, all else as IPv6.
 mmdb_entry mmdb_find(const struct mmdb *db, struct ip ip);
 
 // A reader of the data section, with steps for one record.

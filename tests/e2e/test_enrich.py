@@ -145,6 +145,15 @@ def test_mapped_addresses_are_looked_up_as_ipv4(enriched, known):
         assert enriched({"source": {"ip": text}}) == {"source": {"ip": text, **additions}}
 
 
+def test_ipv4_compatible_addresses_are_ipv6(enriched, known):
+    """::a.b.c.d is not the mapped form: nothing is known of it, although an IPv6 database keeps IPv4 in ::/96."""
+    address, _ = known
+    as_hex = "".join(f"{int(part):02x}" for part in address.split("."))
+    for text in (f"::{address}", f"::{as_hex[:4]}:{as_hex[4:]}", f"0:0:0:0:0:0:{address}"):
+        assert enriched({"source": {"ip": text}}) == {"source": {"ip": text}}
+    assert enriched.loom.metrics().sum("loom_enrich_lookups_total", result="hit") == 0
+
+
 def test_ipv6(enriched, databases):
     sent = [json.loads(line) for line in events.samples()]
     address = next(event["source"]["ip"] for event in sent if ":" in event["source"]["ip"])

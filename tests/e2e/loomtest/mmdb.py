@@ -35,8 +35,8 @@ class Reader:
         address = ipaddress.ip_address(text)
         if address.version == 6 and address.ipv4_mapped:
             address = address.ipv4_mapped
-        if address.version == 6 and self.metadata["ip_version"] == 4:
-            return None
+        if address.version == 6 and (self.metadata["ip_version"] == 4 or int(address) < 1 << 32):
+            return None  # IPv6, and in an IPv6 file the tree below ::/96 is IPv4's
         width = 128 if self.metadata["ip_version"] == 6 else 32
         bits, node = int(address), 0
         for i in range(width - 1, -1, -1):

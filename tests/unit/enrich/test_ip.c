@@ -49,8 +49,10 @@ static void mapped_is_v4_and_nothing_else(void **state)
     (void)state;
     struct ip ip;
     assert_true(ip_parse(TEXT("1.2.3.4"), &ip) && ip_is_v4(ip));
-    assert_true(ip_parse(TEXT("::ffff:1.2.3.4"), &ip) && ip_is_v4(ip));
-    assert_true(ip_parse(TEXT("::1.2.3.4"), &ip) && !ip_is_v4(ip));
+    assert_true(ip_parse(TEXT("::ffff:1.2.3.4"), &ip) && ip_is_v4(ip) && !ip_is_v4_compatible(ip));
+    assert_true(ip_parse(TEXT("::1.2.3.4"), &ip) && !ip_is_v4(ip) && ip_is_v4_compatible(ip));
+    assert_true(ip_parse(TEXT("::1"), &ip) && !ip_is_v4(ip) && ip_is_v4_compatible(ip));
+    assert_true(ip_parse(TEXT("::1:0:0"), &ip) && !ip_is_v4(ip) && !ip_is_v4_compatible(ip));
     assert_true(ip_parse(TEXT("::1:ffff:1.2.3.4"), &ip) && !ip_is_v4(ip));
     assert_true(ip_parse(TEXT("1::ffff:1.2.3.4"), &ip) && !ip_is_v4(ip));
 }

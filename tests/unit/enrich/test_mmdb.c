@@ -110,6 +110,9 @@ static void every_width_and_version_is_looked_up(void **state)
         assert_int_equal(mmdb_find(db, ip_of("0.0.0.0")), second + 1);
         assert_int_equal(mmdb_find(db, ip_of("0.0.0.1")), MMDB_ENTRY_NONE);
         assert_int_equal(mmdb_find(db, ip_of("192.0.3.0")), MMDB_ENTRY_NONE);
+        assert_int_equal(mmdb_find(db, ip_of("::192.0.2.127")), MMDB_ENTRY_NONE); // not mapped, so not IPv4
+        assert_int_equal(mmdb_find(db, ip_of("::c000:27f")), MMDB_ENTRY_NONE);
+        assert_int_equal(mmdb_find(db, ip_of("::")), MMDB_ENTRY_NONE);
         assert_int_equal(mmdb_find(db, ip_of("2001:db8::1")), versions[i % 2] == 6 ? second + 1 : MMDB_ENTRY_NONE);
         assert_int_equal(mmdb_find(db, ip_of("2001:db9::1")), MMDB_ENTRY_NONE);
 
