@@ -3,7 +3,11 @@
 #include "enrich/decode.h"
 
 #include <errno.h>
+#include <float.h>
+#include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // Big-endian, up to eight bytes; none is 0.
@@ -169,6 +173,19 @@ int mmdb_uint(const struct mmdb_reader *reader, const struct mmdb_value *value, 
     }
 }
 
+// The double whose shortest text is that of the float: 45.1, where the float's own value is 45.09999847. Six digits
+// always survive the way to a float and back, and nine always tell it from all others (C17, 5.2.4.2.2).
+static double widen(float real)
+{
+    char text[32];
+    for (int digits = fabsf(real) < FLT_MIN ? 1 : FLT_DIG; digits <= FLT_DECIMAL_DIG; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)real);
+        if (strtof(text, NULL) == real)
+            break;
+    }
+    return strtod(text, NULL);
+}
+
 int mmdb_real(const struct mmdb_reader *reader, const struct mmdb_value *value, double *out)
 {
     if (value->type == VALUE_DOUBLE) {
@@ -180,7 +197,7 @@ int mmdb_real(const struct mmdb_reader *reader, const struct mmdb_value *value, 
         uint32_t bits = (uint32_t)read_be(reader->at + value->payload, sizeof bits);
         float real;
         memcpy(&real, &bits, sizeof bits);
-        *out = (double)real;
+        *out = widen(real);
         return 0;
     }
     return -EINVAL;

@@ -53,7 +53,8 @@ int mmdb_read(struct mmdb_reader *reader, uint32_t offset, struct mmdb_value *va
 // Moves *offset past the `count` values that stand there, whatever is in them.
 int mmdb_skip(struct mmdb_reader *reader, uint32_t *offset, uint64_t count);
 
-// What a value holds; the type was checked by the caller for text, and is checked here for numbers.
+// What a value holds; the type was checked by the caller for text, and is checked here for numbers. A float comes as
+// the double whose shortest decimal is the float's, so that it is written with no more digits than it has.
 struct text mmdb_text(const struct mmdb_reader *reader, const struct mmdb_value *value);
 int mmdb_uint(const struct mmdb_reader *reader, const struct mmdb_value *value, uint64_t *out); // -EINVAL: no integer
 int mmdb_real(const struct mmdb_reader *reader, const struct mmdb_value *value, double *out);   // -EINVAL: no real

@@ -9,6 +9,9 @@
 #include "enrich/decode.h"
 
 #include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -154,6 +157,50 @@ static void numbers_are_read_by_type(void **state)
     buf_fini(&data);
 }
 
+static double read_float(float value)
+{
+    struct buf data = BUF_EMPTY;
+    build_float(&data, value);
+    struct mmdb_reader reader = reader_of(&data);
+    struct mmdb_value read;
+    double real = 0;
+    assert_int_equal(mmdb_read(&reader, 0, &read), 0);
+    assert_int_equal(mmdb_real(&reader, &read, &real), 0);
+    buf_fini(&data);
+    return real;
+}
+
+static void a_float_is_its_shortest_decimal(void **state)
+{
+    (void)state;
+    assert_true(read_float(45.1F) == 45.1);
+    assert_true(read_float(-122.4194F) == -122.4194);
+    assert_true(read_float(0.1F) == 0.1);
+    assert_true(read_float(1e-45F) == 1e-45);
+    assert_true(read_float(16777217.0F) == 16777216.0);
+    assert_true(read_float(-0.0F) == 0 && signbit(read_float(-0.0F)));
+    assert_true(isnan(read_float(NAN)));
+    assert_true(read_float(-INFINITY) == (double)-INFINITY);
+
+    uint32_t bits = 2463534242; // xorshift32, by its usual first state
+    for (int i = 0; i < 100000; i++) {
+        bits ^= bits << 13;
+        bits ^= bits >> 17;
+        bits ^= bits << 5;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        char shorter[32];
+        double real = read_float(value);
+        if (isnan(value) || isinf(value))
+            continue;
+        assert_true((float)real == value);
+        int digits = 1;
+        while (snprintf(shorter, sizeof shorter, "%.*g", digits, (double)value) > 0 && strtof(shorter, NULL) != value)
+            digits++;
+        assert_true(strtod(shorter, NULL) == real);
+    }
+}
+
 static void skipping_passes_whatever_is_nested(void **state)
 {
     (void)state;
@@ -204,11 +251,9 @@ static void depth_and_size_end_by_steps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes_of_every_form_are_read),
-        cmocka_unit_test(pointers_of_every_form_are_followed_once),
-        cmocka_unit_test(broken_values_are_refused),
-        cmocka_unit_test(numbers_are_read_by_type),
-        cmocka_unit_test(skipping_passes_whatever_is_nested),
+        cmocka_unit_test(sizes_of_every_form_are_read),    cmocka_unit_test(pointers_of_every_form_are_followed_once),
+        cmocka_unit_test(broken_values_are_refused),       cmocka_unit_test(numbers_are_read_by_type),
+        cmocka_unit_test(a_float_is_its_shortest_decimal), cmocka_unit_test(skipping_passes_whatever_is_nested),
         cmocka_unit_test(depth_and_size_end_by_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
