@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 // A line is at most PIPE_BUF on Linux, so a pipe takes it whole or not at all.
 #define LINE_MAX_BYTES 4096
@@ -72,22 +73,6 @@ static void line_int(struct line *line, int64_t value)
     line_bytes(line, digits + at, sizeof digits - at);
 }
 
-// The length of the UTF-8 sequence at the start of text (RFC 3629), 0 when it is none.
-static size_t utf8_len(struct text text)
-{
-    const unsigned char *p = (const unsigned char *)text.at;
-    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    if (len == 0 || len > text.len)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool surrogate = p[0] == 0xed && p[1] > 0x9f;
-    bool too_high = p[0] == 0xf4 && p[1] > 0x8f;
-    return overlong || surrogate || too_high ? 0 : len;
-}
-
 static void line_escape(struct line *line, unsigned code)
 {
     static const char hex[] = "0123456789abcdef";
@@ -99,7 +84,7 @@ static void line_escape(struct line *line, unsigned code)
 static size_t line_character(struct line *line, struct text text)
 {
     const unsigned char *p = (const unsigned char *)text.at;
-    size_t len = utf8_len(text);
+    size_t len = *p < 0x80 ? 1 : utf8_len(p, p + text.len);
     if (len == 0) {
         line_escape(line, 0xfffd);
         return 1;

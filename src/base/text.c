@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.h"
 
-// tolower(3) depends on the locale; protocols do not.
-static unsigned char ascii_lower(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-}
-
 bool text_eq_nocase(struct text a, struct text b)
 {
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++)
-        if (ascii_lower(a.at[i]) != ascii_lower(b.at[i]))
+        if (text_lower(a.at[i]) != text_lower(b.at[i]))
             return false;
     return true;
 }

@@ -24,6 +24,12 @@ static inline bool text_eq(struct text a, struct text b)
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+// tolower(3) depends on the locale; protocols do not.
+static inline char text_lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+}
+
 // ASCII letters compare without case, as HTTP field names and the Authorization scheme do (RFC 9110, 5.1 and 11.1).
 bool text_eq_nocase(struct text a, struct text b);
 

@@ -9,11 +9,6 @@
 #define PART_MIN_LEN 4 // shorter parts of a name stand in too many others
 #define PART_COST    2
 
-static unsigned char fold(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-}
-
 size_t suggest_distance(struct text a, struct text b)
 {
     if (a.len > SUGGEST_TEXT_MAX || b.len > SUGGEST_TEXT_MAX)
@@ -26,7 +21,7 @@ size_t suggest_distance(struct text a, struct text b)
         size_t diagonal = row[0];
         row[0] = i;
         for (size_t j = 1; j <= b.len; j++) {
-            size_t replaced = diagonal + (fold(a.at[i - 1]) != fold(b.at[j - 1]));
+            size_t replaced = diagonal + (text_lower(a.at[i - 1]) != text_lower(b.at[j - 1]));
             size_t dropped = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
             diagonal = row[j];
             row[j] = replaced < dropped ? replaced : dropped;

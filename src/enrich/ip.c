@@ -5,6 +5,8 @@
 
 #include "enrich/ip.h"
 
+#include "json/lex.h"
+
 #define IP_GROUPS 8
 
 // "a.b.c.d", each part 0 to 255 in one to three digits.
@@ -34,14 +36,6 @@ static bool parse_v4(const char *at, const char *end, uint32_t *out)
     return at == end;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 struct v6_groups {
     uint16_t at[IP_GROUPS];
     int count;
@@ -59,7 +53,7 @@ static bool parse_groups(const char *at, const char *end, struct v6_groups *grou
     while (at < end) {
         const char *first = at;
         unsigned value = 0;
-        for (int digit; at < end && at - first < 4 && (digit = hex_digit(*at)) >= 0; at++)
+        for (int digit; at < end && at - first < 4 && (digit = lex_hex((uint8_t)*at)) >= 0; at++)
             value = value << 4 | (unsigned)digit;
         if (at < end && *at == '.') {
             uint32_t v4;

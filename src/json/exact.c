@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "base/utf8.h"
 #include "json/kernel.h"
 #include "json/lex.h"
 
@@ -95,7 +96,7 @@ static int read_string(struct exact *x, bool *escaped)
             continue;
         }
         if (c >= 0x80) {
-            step = lex_utf8(x->at, x->end);
+            step = utf8_len(x->at, x->end);
             if (step == 0)
                 return fail_here(x, "invalid UTF-8");
         }

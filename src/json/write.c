@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "json/lex.h"
 
 static void write_escape(struct buf *out, uint8_t c)
@@ -40,7 +41,7 @@ void json_write_string(struct buf *out, struct text text)
     while (at < end) {
         const uint8_t *begin = at;
         size_t sequence = 0;
-        while (at < end && (is_plain(*at) || (*at >= 0x80 && (sequence = lex_utf8(at, end)) > 0)))
+        while (at < end && (is_plain(*at) || (*at >= 0x80 && (sequence = utf8_len(at, end)) > 0)))
             at += *at < 0x80 ? 1 : sequence;
         buf_append(out, begin, (size_t)(at - begin));
         if (at == end)
