@@ -167,7 +167,7 @@ def test_random_bytes(start_loom):
         noise = bytearray(good)
         for _ in range(generator.randrange(1, 6)):
             noise[generator.randrange(len(noise))] = generator.randrange(256)
-        with loom.connect(timeout=1) as connection:
+        with loom.connect() as connection:
             connection.send(bytes(noise))
             connection.socket.shutdown(socket.SHUT_WR)
             try:

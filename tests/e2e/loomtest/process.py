@@ -4,6 +4,7 @@ run."""
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -123,6 +124,7 @@ class Loom:
         self.signalled = False  # asked to end
         self.expected_status = 0
         self._changed = threading.Condition()
+        self._markers = itertools.count()
         self._threads = []
         self._collect = stdout == "collect"
         self.process = subprocess.Popen(
@@ -178,20 +180,28 @@ class Loom:
                         f"waited {seconds * PATIENCE:.0f} s in vain for {what}; log:\n" + self.log_text()
                     )
                 self._changed.wait(min(remaining, 0.1))
-                if self.process.poll() is not None and not condition():
-                    self._changed.wait(0.2)
+                # It has ended, and all that it wrote has been read.
+                if self.process.poll() is not None and not any(thread.is_alive() for thread in self._threads):
                     if not condition():
                         raise AssertionError(
                             f"Loom ended ({self.process.returncode}) before {what}; log:\n" + self.log_text()
                         )
 
     def lines(self, count=None):
-        """Output lines without their newline; waits for at least `count` when given."""
+        """Output lines without their newline; waits for at least `count` when given. A 204 says that Loom has written an
+        event, not that it has been read here: on a Loom that tests share, use written() and events that are unique."""
         if count is not None:
             self.until(lambda: self.output.count(b"\n") >= count, f"{count} output lines")
         whole = self.output
         assert whole == b"" or whole.endswith(b"\n") or self.process.poll() is None, "the output ends within a line"
         return whole.split(b"\n")[:-1]
+
+    def written(self):
+        """All output lines up to now: those of every answer that the test has are read for certain."""
+        marker = b'{"written":%d}' % next(self._markers)
+        assert self.post(b"[" + marker + b"]").status == 204
+        self.until(lambda: marker + b"\n" in self.output, "the marker")
+        return self.lines()
 
     def log_text(self):
         return "\n".join(self.log_lines)
@@ -239,7 +249,7 @@ class Loom:
     def wait(self, seconds=20.0):
         status = self.process.wait(seconds * PATIENCE)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(5 * PATIENCE)
         return status
 
     def kill(self):
