@@ -6,9 +6,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "sink/sink.h"
 
@@ -19,6 +22,9 @@
 // keeps a write together. An event is DELIVERED when its line is out whole. When a write fails in the middle of a line,
 // that event and all after it are RETRY, and `sent` says how much of its line is out. It is the first one of the next
 // hand-over (the contract says so), and then only the rest of it is written: nothing twice, nothing in between.
+//
+// A stop may leave half a line, an event that nobody was promised, at the end of a file. It is cut off then; and where
+// that was not possible, the next Loom that appends to the file ends that line before it writes its own.
 //
 // A blocked write is ended by a signal to the thread. The signal alone would be lost if it came just before the write,
 // so `interrupted` is set first and the pump interrupts again and again.
@@ -32,6 +38,7 @@ struct sink_stdout {
     pthread_t thread; // of the pump
     bool interrupted; // atomic
     size_t sent;      // bytes of the next hand-over's first line that are out
+    bool owes_end;    // the file ends within a line of somebody else: that is ended before the first event
 };
 
 // Where a hand-over stands: what is before is out and settled.
@@ -51,6 +58,84 @@ static void on_interrupt_signal(int number)
 {
     (void)number; // it has done its work by coming: the system call ended with EINTR
 }
+
+// ---- half a line at the end of a file ----
+
+// Where the next byte will stand; -1 when standard output is no regular file.
+static off_t write_position(void)
+{
+    struct stat file;
+    if (fstat(STDOUT_FILENO, &file) != 0 || !S_ISREG(file.st_mode))
+        return -1;
+    return (fcntl(STDOUT_FILENO, F_GETFL) & O_APPEND) != 0 ? file.st_size : lseek(STDOUT_FILENO, 0, SEEK_CUR);
+}
+
+// A description of its own, as ours is often for writing only. -1 when the file can't be read.
+static int open_for_reading(void)
+{
+    return open("/proc/self/fd/1", O_RDONLY | O_CLOEXEC);
+}
+
+static bool ends_line(int fd, off_t end)
+{
+    char last;
+    return end == 0 || (pread(fd, &last, 1, end - 1) == 1 && last == '\n');
+}
+
+static bool starts_within_line(void)
+{
+    off_t end = write_position();
+    if (end <= 0)
+        return false;
+    int fd = open_for_reading();
+    if (fd < 0) {
+        LOG(LOG_WARN, "standard output can't be read, so half a line at its end would go unseen",
+            LOG_STR("error", err_text(-errno)));
+        return false;
+    }
+    bool within = !ends_line(fd, end);
+    close(fd);
+    if (within)
+        LOG(LOG_WARN, "standard output ends within a line: it is ended before the first event");
+    return within;
+}
+
+static bool has_line_break(int fd, off_t begin, off_t end)
+{
+    char piece[4096];
+    while (begin < end) {
+        size_t len = end - begin < (off_t)sizeof piece ? (size_t)(end - begin) : sizeof piece;
+        ssize_t got = pread(fd, piece, len, begin);
+        if (got <= 0 || memchr(piece, '\n', (size_t)got) != NULL)
+            return true;
+        begin += got;
+    }
+    return false;
+}
+
+// Cuts off the `sent` bytes of an unfinished line, if what stands at the end of the file can be nothing else. NULL, or
+// why not.
+static const char *cut_off(size_t sent)
+{
+    struct stat file;
+    off_t end = lseek(STDOUT_FILENO, 0, SEEK_CUR); // behind our last write, with O_APPEND too
+    off_t begin = end - (off_t)sent;
+    if (end < 0 || begin < 0 || fstat(STDOUT_FILENO, &file) != 0 || file.st_size != end)
+        return "others have written since";
+    int fd = open_for_reading();
+    if (fd < 0)
+        return "it can't be read";
+    bool ours = ends_line(fd, begin) && !has_line_break(fd, begin, end);
+    close(fd);
+    if (!ours)
+        return "others have written since";
+    if (ftruncate(STDOUT_FILENO, begin) != 0)
+        return err_text(-errno);
+    lseek(STDOUT_FILENO, begin, SEEK_SET); // for others that share the description
+    return NULL;
+}
+
+// ---- the contract ----
 
 static int stdout_open(const struct conf_output *conf, const struct sink_report *report, struct sink **out,
                        struct err *err)
@@ -73,6 +158,7 @@ static int stdout_open(const struct conf_output *conf, const struct sink_report 
     self->sink.ops = &sink_stdout;
     self->report = *report;
     self->thread = pthread_self();
+    self->owes_end = starts_within_line();
     *out = &self->sink;
     return 0;
 }
@@ -94,14 +180,16 @@ static int gather(const struct sink_stdout *self, const struct progress *at, str
 {
     size_t room = WRITE_MAX_BYTES;
     int count = 0;
+    if (self->owes_end)
+        vectors[count++] = (struct iovec){.iov_base = (void *)"\n", .iov_len = 1};
     for (size_t i = at->item; i < at->count && count < max; i++) {
         const struct sink_item *item = &at->items[i];
         uint32_t first = item->first + (i == at->item ? at->done : 0);
-        size_t len = lines_within(item->batch, first, item->first + item->count, room, count == 0);
+        size_t len = lines_within(item->batch, first, item->first + item->count, room, i == at->item);
         if (len == 0)
             break;
         char *line = item->batch->lines.data + batch_begin(item->batch, first);
-        size_t skip = count == 0 ? self->sent : 0;
+        size_t skip = i == at->item ? self->sent : 0;
         vectors[count++] = (struct iovec){.iov_base = line + skip, .iov_len = len - skip};
         room -= len < room ? len : room;
     }
@@ -111,6 +199,10 @@ static int gather(const struct sink_stdout *self, const struct progress *at, str
 // Settles what `written` more bytes have brought out whole; `sent` is what is out of the line after that.
 static void advance(struct sink_stdout *self, struct progress *at, size_t written)
 {
+    if (self->owes_end && written > 0) {
+        self->owes_end = false;
+        written--;
+    }
     self->sent += written;
     while (at->item < at->count) {
         const struct sink_item *item = &at->items[at->item];
@@ -189,6 +281,12 @@ static void stdout_interrupt(struct sink *sink)
 
 static void stdout_close(struct sink *sink)
 {
+    struct sink_stdout *self = stdout_of(sink);
+    if (self->sent > 0 && write_position() >= 0) {
+        const char *reason = cut_off(self->sent);
+        if (reason != NULL)
+            LOG(LOG_WARN, "half a line is left at the end of standard output", LOG_STR("reason", reason));
+    }
     mem_free(sink);
 }
 

@@ -182,6 +182,37 @@ def test_full_disk(start_loom, small_disk):
     assert len(output) > 100000
 
 
+def test_stop_while_the_disk_is_full(start_loom, small_disk):
+    """Half a line is out and its rest never will be: it is cut off, and the next Loom appends whole lines."""
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * 150000)
+    path = small_disk / "events.ndjson"
+    with path.open("ab") as file:
+        loom = start_loom(OUTPUT, stdout=file.fileno())
+        sender = Sender(loom, pad=1500)
+        sender.until_503()
+        wait_for(lambda: "No space left" in loom.reasons(), "/ready to tell the reason")
+        assert not path.read_bytes().endswith(b"\n"), "the disk was full at the end of a line: this proves nothing"
+        loom.stop()
+        check_kept(sender.acknowledged, path.read_bytes())
+        filler.unlink()
+        sender.loom = start_loom(OUTPUT, stdout=file.fileno())
+        assert sender.post() == 204
+        sender.loom.stop()
+    check_kept(sender.acknowledged, path.read_bytes())
+
+
+def test_a_file_that_ends_within_a_line(start_loom, tmp_path):
+    """As a power cut leaves it: what is appended starts on a line of its own."""
+    path = tmp_path / "out.ndjson"
+    path.write_bytes(b'{"n":0}\n{"n":')
+    with path.open("ab") as file:
+        loom = start_loom(OUTPUT, stdout=file.fileno())
+        assert loom.post(b'[{"n":1},{"n":2}]').status == 204
+        loom.stop()
+    assert path.read_bytes() == b'{"n":0}\n{"n":\n{"n":1}\n{"n":2}\n'
+
+
 def test_output_to_a_file(start_loom, tmp_path):
     path = tmp_path / "out.ndjson"
     with path.open("wb") as file:

@@ -385,6 +385,124 @@ static void rest_of_a_broken_line_goes_first(void **state)
     }
 }
 
+// The file that a Loom leaves which was stopped after `limit` bytes of its second line.
+static void leave_half_a_line(struct fixture *f, const char *path, int flags, struct buf *expected)
+{
+    struct rlimit before;
+    struct buf lost = BUF_EMPTY;
+    getrlimit(RLIMIT_FSIZE, &before);
+    redirect_to(open(path, flags));
+    setup_sink(f);
+    deliver_new(f, batch_new(1, 1, 20, expected));
+    struct batch *batch = batch_new(2, 1, 9000, &lost);
+    setrlimit(RLIMIT_FSIZE, &(struct rlimit){expected->len + 5000, before.rlim_max});
+    deliver_new(f, batch);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(f->retries, 1);
+    buf_fini(&lost);
+}
+
+static void assert_file(const char *path, const struct buf *expected)
+{
+    char got[16384];
+    int fd = open(path, O_RDONLY);
+    ssize_t len = read(fd, got, sizeof got);
+    assert_int_equal(len, expected->len);
+    assert_memory_equal(got, expected->data, expected->len);
+    close(fd);
+}
+
+static void half_a_line_is_cut_off_at_the_end(void **state)
+{
+    static const int flags[] = {O_WRONLY | O_APPEND, O_RDWR | O_APPEND, O_WRONLY, O_RDWR};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        char path[] = "/tmp/loom-test-XXXXXX";
+        struct buf expected = BUF_EMPTY;
+        close(mkstemp(path));
+        leave_half_a_line(f, path, flags[i], &expected);
+        f->sink->ops->close(f->sink);
+        f->sink = NULL;
+        assert_file(path, &expected);
+        assert_int_equal(lseek(STDOUT_FILENO, 0, SEEK_CUR), expected.len);
+        assert_int_equal(tear_down(state), 0);
+        assert_int_equal(set_up(state), 0);
+        buf_fini(&expected);
+        unlink(path);
+    }
+}
+
+// What others have written behind the half line is theirs: through a description of their own, or through the same.
+static void half_a_line_that_others_have_written_behind_stays(void **state)
+{
+    struct fixture *f = *state;
+    for (int shared = 0; shared < 2; shared++) {
+        char path[] = "/tmp/loom-test-XXXXXX";
+        struct buf expected = BUF_EMPTY;
+        close(mkstemp(path));
+        leave_half_a_line(f, path, O_WRONLY | O_APPEND, &expected);
+        int other = shared ? dup(STDOUT_FILENO) : open(path, O_WRONLY | O_APPEND);
+        assert_int_equal(write(other, "other\n", 6), 6);
+        close(other);
+        f->sink->ops->close(f->sink);
+        f->sink = NULL;
+        int fd = open(path, O_RDONLY);
+        assert_int_equal(lseek(fd, 0, SEEK_END), expected.len + 5000 + 6);
+        close(fd);
+        assert_int_equal(tear_down(state), 0);
+        assert_int_equal(set_up(state), 0);
+        buf_fini(&expected);
+        unlink(path);
+    }
+}
+
+static void half_a_line_that_is_there_is_ended_first(void **state)
+{
+    static const struct {
+        const char *there;
+        int flags;
+        off_t offset;
+        const char *kept; // of what is there, with what is put behind it
+    } rows[] = {
+        {"{}\n{\"half\":", O_WRONLY | O_APPEND, 0, "{}\n{\"half\":\n"},
+        {"{}\n{\"half\":", O_RDWR | O_APPEND, 0, "{}\n{\"half\":\n"},
+        {"{}\n{\"half\":", O_WRONLY, 6, "{}\n{\"h\n"},
+        {"{}\n{\"half\":", O_WRONLY, 3, "{}\n"},
+        {"{}\n", O_WRONLY | O_APPEND, 0, "{}\n"},
+        {"", O_WRONLY | O_APPEND, 0, ""},
+        {"{}", O_WRONLY, 0, ""},
+    };
+    struct fixture *f = *state;
+    struct rlimit before;
+    getrlimit(RLIMIT_FSIZE, &before);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[] = "/tmp/loom-test-XXXXXX";
+        struct buf expected = BUF_EMPTY;
+        int file = mkstemp(path);
+        assert_int_equal(write(file, rows[i].there, strlen(rows[i].there)), strlen(rows[i].there));
+        close(file);
+        redirect_to(open(path, rows[i].flags));
+        lseek(STDOUT_FILENO, rows[i].offset, SEEK_SET);
+        setup_sink(f);
+        buf_str(&expected, rows[i].kept);
+        struct batch *batch = batch_new(1, 3, 50, &expected);
+        // No room at first, not even for the end of the line; then for half an event.
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){0, before.rlim_max});
+        deliver_new(f, batch);
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){strlen(rows[i].kept) + 25, before.rlim_max});
+        deliver_again(f);
+        setrlimit(RLIMIT_FSIZE, &before);
+        assert_int_equal(f->retries, 1);
+        deliver_again(f);
+        assert_int_equal(f->retries, 0);
+        assert_file(path, &expected);
+        assert_int_equal(tear_down(state), 0);
+        assert_int_equal(set_up(state), 0);
+        buf_fini(&expected);
+        unlink(path);
+    }
+}
+
 static void bad_descriptors_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -463,6 +581,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_device, set_up, tear_down),
         cmocka_unit_test_setup_teardown(closed_pipe, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rest_of_a_broken_line_goes_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(half_a_line_is_cut_off_at_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(half_a_line_that_others_have_written_behind_stays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(half_a_line_that_is_there_is_ended_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_descriptors_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocked_write_is_interrupted, set_up, tear_down),
     };
