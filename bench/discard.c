@@ -173,7 +173,7 @@ int main(int argc, char **argv)
 
     for (; i < argc && argv[i][0] == '-'; i++) {
         if (strcmp(argv[i], "--tls") == 0 && argc - i > 2) {
-            if (tls_server_open(argv[i + 1], argv[i + 2], &tls, &err) != 0)
+            if (tls_server_open(argv[i + 1], argv[i + 2], &tls, NULL, &err) != 0)
                 return fail(&err);
             i += 2;
         } else if (strcmp(argv[i], "--workers") == 0 && argc - i > 1) {

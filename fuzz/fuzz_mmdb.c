@@ -82,7 +82,7 @@ static void check_as(enum enrich_db kind, const char *path, const uint8_t *data,
         conf.geoip_db_path = path;
     struct enricher *enricher;
     struct err err = {0};
-    int code = enricher_open(&conf, &enricher, &err);
+    int code = enricher_open(&conf, &enricher, NULL, &err);
     if (code != 0) {
         INVARIANT(code < 0 && err.text[0] != '\0');
         return;

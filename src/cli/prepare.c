@@ -11,20 +11,20 @@ static void add_line(struct buf *out, const struct err *err)
     buf_char(out, '\n');
 }
 
-static int prepare_tls(struct prepared *out, struct buf *problems)
+static int prepare_tls(struct prepared *out, struct buf *problems, struct buf *warnings)
 {
     const struct conf_server *server = &out->conf.server;
     struct err err = {0};
 
     if (!server->tls)
         return 0;
-    int rc = tls_server_open(server->cert_file, server->key_file, &out->tls, &err);
+    int rc = tls_server_open(server->cert_file, server->key_file, &out->tls, warnings, &err);
     if (rc != 0)
         add_line(problems, &err);
     return rc;
 }
 
-static int prepare_enricher(struct prepared *out, struct buf *problems)
+static int prepare_enricher(struct prepared *out, struct buf *problems, struct buf *warnings)
 {
     const struct conf_enrichment *enrichment = &out->conf.enrichment;
     const struct enrich_conf conf = {
@@ -36,7 +36,7 @@ static int prepare_enricher(struct prepared *out, struct buf *problems)
 
     if (enrichment->geoip_db_path[0] == '\0' && enrichment->asn_db_path[0] == '\0')
         return 0;
-    int rc = enricher_open(&conf, &out->enricher, &err);
+    int rc = enricher_open(&conf, &out->enricher, warnings, &err);
     if (rc != 0)
         add_line(problems, &err);
     return rc;
@@ -64,8 +64,8 @@ int prepare(const char *config, struct prepared *out, struct buf *problems, stru
     const char *token_file = out->conf.auth.token_file;
     const int parts[] = {
         auth_open(environ, token_file, &out->auth, problems, warnings),
-        prepare_tls(out, problems),
-        prepare_enricher(out, problems),
+        prepare_tls(out, problems, warnings),
+        prepare_enricher(out, problems, warnings),
         prepare_sink(out, problems),
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

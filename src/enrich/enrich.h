@@ -4,6 +4,7 @@
 // What Loom knows about an address: AS and geography from MMDB files, as JSON members ready to be spliced in.
 // struct enricher is shared and frozen; struct enrich_cache belongs to one worker.
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/metric.h"
 #include "base/text.h"
@@ -17,8 +18,8 @@ struct enrich_conf {
 struct enricher;
 // Reads each database into private memory (a sealed memfd), so that what happens to the file later cannot hurt. A file
 // that is missing, unreadable, no MMDB, broken, or plainly of the other kind: negative, with a text that names path and
-// reason. One that merely has nothing of use: a warning in the log.
-int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct err *err);
+// reason. One that merely has nothing of use: a line in *warnings (NULL: nobody wants them).
+int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct buf *warnings, struct err *err);
 void enricher_close(struct enricher *enricher); // after its caches
 
 enum enrich_db { ENRICH_DB_ASN, ENRICH_DB_GEO, ENRICH_DB_COUNT };

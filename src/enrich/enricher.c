@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "enrich/record.h"
 
@@ -33,7 +32,8 @@ static bool type_is(const char *type, enum enrich_db kind)
 
 // Reads records from all over the file: shows a broken one now rather than as misses later, and tells whether the file
 // has what it is configured for. Only a name that says otherwise makes that an error; a custom type gets a warning.
-static int check_records(const struct mmdb *db, enum enrich_db kind, const char *language, struct err *err)
+static int check_records(const struct mmdb *db, enum enrich_db kind, const char *language, struct buf *warnings,
+                         struct err *err)
 {
     const struct mmdb_info *info = mmdb_info(db);
     mmdb_entry entries[SAMPLES_MAX];
@@ -53,18 +53,21 @@ static int check_records(const struct mmdb *db, enum enrich_db kind, const char 
     if (type_is(info->type, other) && !type_is(info->type, kind))
         return err_set(err, ERR_DATABASE, "%s: %s needs a database of %s; this one is \"%s\"", info->path,
                        kinds[kind].key, kinds[kind].what, info->type);
-    LOG(LOG_WARN, "a database has nothing that Loom would add", LOG_STR("path", info->path),
-        LOG_STR("type", info->type), LOG_STR("configured_as", kinds[kind].key), LOG_INT("records_read", count));
+    if (warnings != NULL)
+        buf_printf(warnings,
+                   "enrichment.%s: %s: %zu records of this database (\"%s\") have nothing that Loom would add\n",
+                   kinds[kind].key, info->path, count, info->type);
     return 0;
 }
 
-static int open_db(struct enricher *enricher, enum enrich_db kind, const char *path, struct err *err)
+static int open_db(struct enricher *enricher, enum enrich_db kind, const char *path, struct buf *warnings,
+                   struct err *err)
 {
     if (path == NULL || *path == '\0')
         return 0;
     int code = mmdb_open(path, &enricher->db[kind], err);
     if (code == 0)
-        code = check_records(enricher->db[kind], kind, enricher->language, err);
+        code = check_records(enricher->db[kind], kind, enricher->language, warnings, err);
     if (code != 0)
         return code;
 
@@ -79,21 +82,21 @@ static int open_db(struct enricher *enricher, enum enrich_db kind, const char *p
     return 0;
 }
 
-int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct err *err)
+int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct buf *warnings, struct err *err)
 {
     struct enricher *enricher = mem_zalloc(sizeof *enricher);
     enricher->language = mem_strdup(conf->language != NULL && *conf->language != '\0' ? conf->language : "en");
-    int code = open_db(enricher, ENRICH_DB_ASN, conf->asn_db_path, err);
+    int code = open_db(enricher, ENRICH_DB_ASN, conf->asn_db_path, warnings, err);
     if (code == 0)
-        code = open_db(enricher, ENRICH_DB_GEO, conf->geoip_db_path, err);
+        code = open_db(enricher, ENRICH_DB_GEO, conf->geoip_db_path, warnings, err);
     if (code != 0) {
         enricher_close(enricher);
         return code;
     }
     const struct mmdb *geo = enricher->db[ENRICH_DB_GEO];
-    if (geo != NULL && mmdb_lacks_language(geo, text_of(enricher->language)))
-        LOG(LOG_WARN, "the database has no names in this language: English ones are used",
-            LOG_STR("path", enricher->info[ENRICH_DB_GEO].path), LOG_STR("language", enricher->language));
+    if (warnings != NULL && geo != NULL && mmdb_lacks_language(geo, text_of(enricher->language)))
+        buf_printf(warnings, "enrichment.language: %s has no names in \"%s\": English ones are used\n",
+                   enricher->info[ENRICH_DB_GEO].path, enricher->language);
     *out = enricher;
     return 0;
 }

@@ -21,7 +21,6 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "net/tls_context.h"
 
@@ -145,24 +144,24 @@ out:
     return rc;
 }
 
-static void warn_of_dates(const char *file, X509 *cert)
+static void warn_of_dates(const char *file, X509 *cert, struct buf *warnings)
 {
     const char *message = NULL;
     const ASN1_TIME *date = NULL;
     if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0) {
-        message = "the TLS certificate has expired: clients will refuse it";
+        message = "has expired on";
         date = X509_get0_notAfter(cert);
     } else if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0) {
-        message = "the TLS certificate is not valid yet: clients will refuse it";
+        message = "is not valid before";
         date = X509_get0_notBefore(cert);
     }
     struct tm tm;
     char text[32] = "";
-    if (message == NULL)
+    if (message == NULL || warnings == NULL)
         return;
     if (ASN1_TIME_to_tm(date, &tm) == 1)
         strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    LOG(LOG_WARN, message, LOG_STR("file", file), LOG_STR("date", text));
+    buf_printf(warnings, "server.cert_file: %s %s %s: clients will refuse it\n", file, message, text);
 }
 
 // Why a key does not go with the first certificate of a file.
@@ -178,7 +177,8 @@ static int mismatch(const char *cert_file, const char *key_file, STACK_OF(X509) 
     return err_set(err, ERR_TLS, "%s: the key is not that of the certificate in %s", key_file, cert_file);
 }
 
-static int use_certificate(SSL_CTX *ctx, const char *cert_file, const char *key_file, struct err *err)
+static int use_certificate(SSL_CTX *ctx, const char *cert_file, const char *key_file, struct buf *warnings,
+                           struct err *err)
 {
     EVP_PKEY *key = NULL;
     STACK_OF(X509) *chain = sk_X509_new_null();
@@ -210,7 +210,7 @@ static int use_certificate(SSL_CTX *ctx, const char *cert_file, const char *key_
             rc = tls_error(err, cert_file, what);
             goto out;
         }
-    warn_of_dates(cert_file, own);
+    warn_of_dates(cert_file, own, warnings);
 out:
     EVP_PKEY_free(key);
     sk_X509_pop_free(chain, X509_free);
@@ -255,7 +255,8 @@ static bool context_setup(SSL_CTX *ctx)
            SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1) == 1;
 }
 
-int tls_server_open(const char *cert_file, const char *key_file, struct tls_server **out, struct err *err)
+int tls_server_open(const char *cert_file, const char *key_file, struct tls_server **out, struct buf *warnings,
+                    struct err *err)
 {
     ERR_clear_error();
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -263,7 +264,7 @@ int tls_server_open(const char *cert_file, const char *key_file, struct tls_serv
         SSL_CTX_free(ctx);
         return tls_error(err, "OpenSSL", "can't be set up");
     }
-    int rc = use_certificate(ctx, cert_file, key_file, err);
+    int rc = use_certificate(ctx, cert_file, key_file, warnings, err);
     if (rc != 0) {
         SSL_CTX_free(ctx);
         return rc;

@@ -98,7 +98,7 @@ static void open_databases(struct rig *rig)
     const struct enrich_conf conf = {.geoip_db_path = city_path, .asn_db_path = asn_path, .language = "en"};
     struct err err = {0};
 
-    assert_int_equal(enricher_open(&conf, &rig->enricher, &err), 0);
+    assert_int_equal(enricher_open(&conf, &rig->enricher, NULL, &err), 0);
     unlink(city_path);
     unlink(asn_path);
     mem_free(city_path);

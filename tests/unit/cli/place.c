@@ -36,9 +36,10 @@ static void write_databases(const struct place *place)
 static void write_certificates(const struct place *place)
 {
     struct identity identity = identity_new("localhost", NULL, -1, 30, 0);
-    struct identity other = identity_new("localhost", NULL, -1, 30, 0);
+    struct identity other = identity_new("localhost", NULL, -30, -1, 0);
     write_certs(place->dir, "tls.crt", &identity.cert, 1);
     write_key(place->dir, "tls.key", identity.key, NULL);
+    write_certs(place->dir, "other.crt", &other.cert, 1);
     write_key(place->dir, "other.key", other.key, NULL);
     identity_free(&identity);
     identity_free(&other);
@@ -53,6 +54,7 @@ int place_set_up(void **state)
     snprintf(place->config, sizeof place->config, "%s/loom.toml", place->dir);
     snprintf(place->cert, sizeof place->cert, "%s/tls.crt", place->dir);
     snprintf(place->key, sizeof place->key, "%s/tls.key", place->dir);
+    snprintf(place->other_cert, sizeof place->other_cert, "%s/other.crt", place->dir);
     snprintf(place->other_key, sizeof place->other_key, "%s/other.key", place->dir);
     snprintf(place->city, sizeof place->city, "%s/city.mmdb", place->dir);
     snprintf(place->asn, sizeof place->asn, "%s/asn.mmdb", place->dir);

@@ -8,13 +8,13 @@
 
 struct place {
     char dir[32];
-    char config[64];                   // loom.toml
-    char cert[64], key[64];            // belong together
-    char other_key[64];                // of no certificate here
-    char city[64], asn[64], no_db[64]; // mmdb_build.h's databases, and a file that is none
-    char tokens[64];                   // token-file for "file-sensor", mode 0600
-    char socket[64];                   // not there yet
-    struct buf out, err;               // what run_captured's function printed, '\0' at their end
+    char config[64];                    // loom.toml
+    char cert[64], key[64];             // belong together
+    char other_cert[64], other_key[64]; // too, but have nothing to do with the former; expired
+    char city[64], asn[64], no_db[64];  // mmdb_build.h's databases, and a file that is none
+    char tokens[64];                    // token-file for "file-sensor", mode 0600
+    char socket[64];                    // not there yet
+    struct buf out, err;                // what run_captured's function printed, '\0' at their end
 };
 
 int place_set_up(void **state); // for cmocka: *state is the struct place

@@ -101,6 +101,21 @@ static void test_doubtful_is_a_warning(void **state)
     outcome_fini(&outcome);
 }
 
+static void test_dates_of_the_certificate(void **state)
+{
+    struct place *place = *state;
+    setenv("LOOM_SENSOR_s1", "token-one", 1);
+    place_config(place, "[server]\ntls = true\ncert_file = \"%s\"\nkey_file = \"%s\"\n", place->other_cert,
+                 place->other_key);
+    struct outcome outcome = prepare_it(place);
+
+    assert_int_equal(outcome.rc, 0);
+    assert_int_equal(count_lines(&outcome.warnings), 1);
+    assert_memory_equal(outcome.warnings.data, "server.cert_file: ", 18);
+    assert_non_null(strstr(outcome.warnings.data, " has expired on 2"));
+    outcome_fini(&outcome);
+}
+
 // A file that is wrong is all there is to say: what it would have opened is not known.
 static void assert_file_is_wrong(struct place *place, unsigned lines, const char *named)
 {
@@ -193,6 +208,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_least, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_everything, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_doubtful_is_a_warning, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_dates_of_the_certificate, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_wrong_file, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_all_problems_at_once, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_one_problem, place_set_up, place_tear_down),

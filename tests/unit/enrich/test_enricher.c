@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "mmdb_build.h"
 
@@ -31,7 +30,7 @@ static void drop(char *path)
 static int open_with(const char *asn, const char *geo, const char *language, struct enricher **out, struct err *err)
 {
     struct enrich_conf conf = {.geoip_db_path = geo, .asn_db_path = asn, .language = language};
-    return enricher_open(&conf, out, err);
+    return enricher_open(&conf, out, NULL, err);
 }
 
 static char *file_of_type(const char *type, bool with_as, bool with_geo)
@@ -75,6 +74,26 @@ static void info_is_of_the_databases_configured(void **state)
     assert_null(enricher_info(enricher, ENRICH_DB_GEO));
     enricher_close(enricher);
     enricher_close(NULL);
+    drop(geo);
+}
+
+static void what_is_doubtful_is_a_warning(void **state)
+{
+    (void)state;
+    char *asn = file_of_type("My Own", false, true), *geo = write_file(build_city_file());
+    const struct enrich_conf conf = {.asn_db_path = asn, .geoip_db_path = geo, .language = "tlh"};
+    struct buf warnings = BUF_EMPTY;
+    struct enricher *enricher;
+    struct err err;
+    assert_int_equal(enricher_open(&conf, &enricher, &warnings, &err), 0);
+    buf_char(&warnings, '\0');
+    const char *second = strchr(warnings.data, '\n') + 1;
+    assert_non_null(strstr(warnings.data, "(\"My Own\") have nothing that Loom would add\n"));
+    assert_memory_equal(second, "enrichment.language: ", 21);
+    assert_non_null(strstr(second, " has no names in \"tlh\": English ones are used\n"));
+    enricher_close(enricher);
+    buf_fini(&warnings);
+    drop(asn);
     drop(geo);
 }
 
@@ -148,9 +167,9 @@ static void the_second_that_fails_leaves_nothing_of_the_first(void **state)
 
 int main(void)
 {
-    log_setup(LOG_ERROR, LOG_CONSOLE); // the warnings are not this test's
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info_is_of_the_databases_configured),
+        cmocka_unit_test(what_is_doubtful_is_a_warning),
         cmocka_unit_test(a_database_of_the_other_kind_is_refused),
         cmocka_unit_test(a_broken_record_is_found_at_the_start),
         cmocka_unit_test(the_second_that_fails_leaves_nothing_of_the_first),

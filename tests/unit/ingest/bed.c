@@ -18,7 +18,7 @@ static void open_databases(struct bed *bed)
     const struct enrich_conf conf = {.geoip_db_path = city_path, .asn_db_path = asn_path, .language = "en"};
     struct err err = {0};
 
-    assert_int_equal(enricher_open(&conf, &bed->enricher, &err), 0);
+    assert_int_equal(enricher_open(&conf, &bed->enricher, NULL, &err), 0);
     unlink(city_path); // the enricher reads its own copy
     unlink(asn_path);
     mem_free(city_path);

@@ -24,7 +24,7 @@ int client_set_up(void **state)
     struct identity own = identity_new("localhost", &middle, -1, 30, 0);
     const char *cert = write_certs(dir, "cert.pem", (X509 *[]){own.cert, middle.cert}, 2);
     const char *key = write_key(dir, "key.pem", own.key, NULL);
-    if (tls_server_open(cert, key, &client_server, &err) != 0)
+    if (tls_server_open(cert, key, &client_server, NULL, &err) != 0)
         fprintf(stderr, "%s\n", err.text);
     context = client_context(root.cert); // knows the root only: the chain must be sent
     identity_free(&root);
