@@ -54,6 +54,14 @@ static int prepare_sink(struct prepared *out, struct buf *problems)
     return ERR_UNBUILT;
 }
 
+// What is lawful but can't be what was meant.
+static void check_sense(const struct conf *conf, struct buf *warnings)
+{
+    if (conf->observability.metrics_enabled && conf->server.management_listen_address[0] == '\0')
+        buf_str(warnings, "observability.metrics_enabled: is true, but without server.management_listen_address "
+                          "/metrics is served nowhere\n");
+}
+
 int prepare(const char *config, struct prepared *out, struct buf *problems, struct buf *warnings)
 {
     memset(out, 0, sizeof *out);
@@ -61,6 +69,7 @@ int prepare(const char *config, struct prepared *out, struct buf *problems, stru
     if (rc != 0)
         return ERR_CONFIG;
 
+    check_sense(&out->conf, warnings);
     const char *token_file = out->conf.auth.token_file;
     const int parts[] = {
         auth_open(environ, token_file, &out->auth, problems, warnings),

@@ -144,7 +144,8 @@ const struct option options[] = {
      .help = "json for machines, console for people."},
 
     {KEY(observability, metrics_enabled, BOOL), .flags = OPTION_SHOWN, .example = "true",
-     .help = "Serve /metrics (Prometheus) on management_listen_address; otherwise it is 404."},
+     .help = "Serve /metrics (Prometheus) on server.management_listen_address; otherwise it is 404. Without that address it "
+             "does nothing, which gives a warning."},
 };
 // clang-format on
 const size_t options_count = sizeof options / sizeof *options;

@@ -101,6 +101,23 @@ static void test_doubtful_is_a_warning(void **state)
     outcome_fini(&outcome);
 }
 
+static void test_metrics_without_an_address(void **state)
+{
+    struct place *place = *state;
+    setenv("LOOM_SENSOR_s1", "token-one", 1);
+    for (int address = 0; address < 2; address++) {
+        place_config(place, "[server]\nmanagement_listen_address = \"%s\"\n[observability]\nmetrics_enabled = true\n",
+                     address ? "127.0.0.1:0" : "");
+        struct outcome outcome = prepare_it(place);
+        assert_int_equal(outcome.rc, 0);
+        assert_string_equal(outcome.warnings.data,
+                            address ? ""
+                                    : "observability.metrics_enabled: is true, but without "
+                                      "server.management_listen_address /metrics is served nowhere\n");
+        outcome_fini(&outcome);
+    }
+}
+
 static void test_dates_of_the_certificate(void **state)
 {
     struct place *place = *state;
@@ -208,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_least, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_everything, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_doubtful_is_a_warning, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_metrics_without_an_address, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_dates_of_the_certificate, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_wrong_file, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_all_problems_at_once, place_set_up, place_tear_down),
