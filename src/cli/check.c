@@ -83,11 +83,15 @@ static int check_addresses(const struct conf_server *server)
     return rc;
 }
 
-static void print_database(const struct enricher *enricher, enum enrich_db db, const char *key)
+static void print_database(const struct enricher *enricher, enum enrich_db db, const char *key, const char *path)
 {
     const struct enrich_db_info *info = enricher != NULL ? enricher_info(enricher, db) : NULL;
-    if (info == NULL) {
+    if (path[0] == '\0') {
         printf("%s: none\n", key);
+        return;
+    }
+    if (info == NULL) { // the problems say why: of this one, or of the other that is needed with it
+        printf("%s: %s, not loaded\n", key, path);
         return;
     }
     char built[32] = "unknown";
@@ -110,8 +114,8 @@ static void print_found(const char *config, const struct prepared *prepared)
         printf("tls: off, tokens and events travel unprotected\n");
     else if (prepared->tls != NULL)
         printf("tls: %s and %s belong together\n", conf->server.cert_file, conf->server.key_file);
-    print_database(prepared->enricher, ENRICH_DB_GEO, "enrichment.geoip_db_path");
-    print_database(prepared->enricher, ENRICH_DB_ASN, "enrichment.asn_db_path");
+    print_database(prepared->enricher, ENRICH_DB_GEO, "enrichment.geoip_db_path", conf->enrichment.geoip_db_path);
+    print_database(prepared->enricher, ENRICH_DB_ASN, "enrichment.asn_db_path", conf->enrichment.asn_db_path);
     printf("output: %s\n", conf->output.type);
 }
 

@@ -142,6 +142,10 @@ static void test_what_a_start_would_refuse_is_1(void **state)
     assert_err(place, "loom: server.management_listen_address: can't listen on unix:/nonexistent/x: ");
     assert_null(strstr(place->out.data, "belong together")); // what is wrong is not reported as found
     assert_null(strstr(place->out.data, "sensors:"));
+    assert_out(place, "enrichment.geoip_db_path: none\n");
+    char expected[256];
+    snprintf(expected, sizeof expected, "enrichment.asn_db_path: %s, not loaded\n", place->no_db);
+    assert_out(place, expected);
 }
 
 static void test_one_thing_wrong_is_1(void **state)
