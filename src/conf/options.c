@@ -27,7 +27,8 @@ const struct option_section option_sections[] = {
     {"enrichment", "What Loom adds to source.ip. Without databases events pass as they came."},
     {"enrichment.dns", "Names of source addresses (PTR). Not built into this version: leave it disabled."},
     {"output", "Where events go."},
-    {"output.outbox", "A queue on disk for when the output is away. Not built into this version: leave it disabled."},
+    {"output.outbox", "A queue on disk for when the output is away. Not built into this version: leave it disabled. "
+                      "The two retry_ keys are in force without it, for every output."},
     {"logging", "Loom's own log, on standard error."},
     {"observability", "What Loom tells about itself on the management listener."},
 };
@@ -134,9 +135,10 @@ const struct option options[] = {
     {KEY(output.outbox, max_batch_size, INT), .number = 100, .min = 1, .max = 1000000,
      .help = "Most events in one delivery from the queue."},
     {KEY(output.outbox, retry_backoff_ms, INT), .number = 1000, .min = 1, .max = 3600000,
-     .help = "First pause after a failed delivery; it doubles with each further failure."},
+     .help = "First pause after a failed write to the output; it doubles with each further failure. At most "
+             "retry_max_backoff_ms. In force without the outbox, for stdout too."},
     {KEY(output.outbox, retry_max_backoff_ms, INT), .number = 30000, .min = 1, .max = 3600000,
-     .help = "Longest such pause."},
+     .help = "Longest such pause. In force without the outbox, for stdout too."},
 
     {KEY(logging, level, WORD), .flags = OPTION_SHOWN, .text = "info", .words = log_levels,
      .help = "Least severe kind of line that is written."},

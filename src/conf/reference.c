@@ -33,18 +33,18 @@ static const char reference_head[] =
     "- Strings hold no control characters and at most 4096 bytes. The file holds at most 1 MiB.\n"
     "- Keys are in lower case: TOML distinguishes `tls` from `TLS`.\n";
 
-static const char reference_addresses[] =
-    "\n"
-    "## Listen addresses\n"
-    "\n"
-    "| form | listens on |\n"
-    "|---|---|\n"
-    "| `:8443` | the port on all addresses, IPv6 and IPv4 |\n"
-    "| `192.0.2.1:8443`, `loom.example.net:8443` | that address; of a name the first one it resolves to |\n"
-    "| `[2001:db8::1]:8443` | that IPv6 address |\n"
-    "| `unix:/run/loom/loom.sock` | a Unix socket |\n"
-    "\n"
-    "Port 0 lets the system choose; the log tells which it chose.\n";
+static const char reference_addresses[] = "\n"
+                                          "## Listen addresses\n"
+                                          "\n"
+                                          "| form | listens on |\n"
+                                          "|---|---|\n"
+                                          "| `:8443` | the port on all addresses, IPv6 and IPv4 |\n"
+                                          "| `192.0.2.1:8443`, `loom.example.net:8443` | that address; of a name only "
+                                          "the first one it resolves to is tried |\n"
+                                          "| `[2001:db8::1]:8443` | that IPv6 address |\n"
+                                          "| `unix:/run/loom/loom.sock` | a Unix socket |\n"
+                                          "\n"
+                                          "Port 0 lets the system choose; the log tells which it chose.\n";
 
 static const char reference_tokens[] =
     "\n"
@@ -185,7 +185,9 @@ static void print_unbuilt(struct buf *out)
             if (word->unbuilt)
                 buf_printf(out, "- `%s.%s = \"%s\"`\n", option->section, option->name, word->word);
     }
-    buf_str(out, "\nThe keys that belong to them are checked for type and bounds and have no effect until then.\n");
+    buf_str(out,
+            "\nThe keys that belong to them are checked for type and bounds and have no effect until then, but for\n"
+            "`output.outbox.retry_backoff_ms` and `retry_max_backoff_ms`, which are in force for stdout.\n");
 }
 
 void conf_print_reference(struct buf *out)

@@ -55,6 +55,23 @@ static void check_memory(struct loading *loading)
     loading_problem(loading, node, text);
 }
 
+static void check_backoff(struct loading *loading)
+{
+    const struct conf_outbox *outbox = &loading->conf->output.outbox;
+    if (outbox->retry_backoff_ms <= outbox->retry_max_backoff_ms)
+        return;
+    const struct toml_node *node =
+        blamed(loading, "output.outbox.retry_backoff_ms", "output.outbox.retry_max_backoff_ms");
+    if (node == NULL)
+        return;
+    char text[200];
+    snprintf(text, sizeof text,
+             "the first pause, retry_backoff_ms (%" PRId64 "), must not be longer than the longest, "
+             "retry_max_backoff_ms (%" PRId64 ")",
+             outbox->retry_backoff_ms, outbox->retry_max_backoff_ms);
+    loading_problem(loading, node, text);
+}
+
 void loading_check_rules(struct loading *loading)
 {
     const struct conf_server *server = &loading->conf->server;
@@ -63,4 +80,5 @@ void loading_check_rules(struct loading *loading)
     check_tls_file(loading, "server.key_file", server->key_file, "true needs server.key_file, which is not set",
                    "is set, but server.tls is not true: set it, or remove this");
     check_memory(loading);
+    check_backoff(loading);
 }

@@ -155,6 +155,10 @@ static void test_bounds(void **state)
             buf_printf(&text, "limits.max_inflight_bytes = 1099511627776\n");
             if (strcmp(option->name, "max_inflight_bytes") == 0)
                 text.len = 0, buf_str(&text, "limits.max_body_size_bytes = 1\n");
+            if (strcmp(option->name, "retry_max_backoff_ms") == 0)
+                buf_str(&text, "output.outbox.retry_backoff_ms = 1\n");
+            if (strcmp(option->name, "retry_backoff_ms") == 0)
+                buf_str(&text, "output.outbox.retry_max_backoff_ms = 3600000\n");
             buf_printf(&text, "%s.%s = ", option->section, option->name);
             buf_int(&text, values[j]);
             int result = conf_read("f", (struct text){text.data, text.len}, &conf, &problems);
@@ -349,6 +353,22 @@ static void test_rules_memory(void **state)
     conf_fini(&conf);
 }
 
+static void test_rules_backoff(void **state)
+{
+    (void)state;
+    assert_problems("[output.outbox]\nretry_max_backoff_ms = 99\nretry_backoff_ms = 100\n", ERR_CONFIG,
+                    "loom.toml:3:1: output.outbox.retry_backoff_ms: the first pause, retry_backoff_ms (100), must not "
+                    "be longer than the longest, retry_max_backoff_ms (99)\n");
+    assert_problems("[output.outbox]\nretry_max_backoff_ms = 999\n", ERR_CONFIG,
+                    "loom.toml:2:1: output.outbox.retry_max_backoff_ms: the first pause, retry_backoff_ms (1000), must "
+                    "not be longer than the longest, retry_max_backoff_ms (999)\n");
+    assert_problems("[output.outbox]\nretry_backoff_ms = 'long'\nretry_max_backoff_ms = 999\n", ERR_CONFIG,
+                    "loom.toml:2:1: output.outbox.retry_backoff_ms: expected a whole number from 1 to 3600000 (0: the "
+                    "default), not a string\n");
+    struct conf conf = read_ok("[output.outbox]\nretry_backoff_ms = 100\nretry_max_backoff_ms = 100\n");
+    conf_fini(&conf);
+}
+
 // A key or value of any length makes a line of bounded length, cut between characters.
 static void test_long_texts_are_cut(void **state)
 {
@@ -449,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_rules_tls),
         cmocka_unit_test(test_rules_memory),
+        cmocka_unit_test(test_rules_backoff),
         cmocka_unit_test(test_long_texts_are_cut),
         cmocka_unit_test(test_files),
     };
