@@ -134,6 +134,10 @@ int check_run(const char *config)
     }
     if (rc == 0)
         printf("ok\n");
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "loom: standard output: %s\n", err_text(-errno));
+        rc = rc != 0 ? rc : -EIO;
+    }
     prepared_fini(&prepared);
     buf_fini(&problems);
     buf_fini(&warnings);

@@ -105,13 +105,21 @@ static int run(const char *config)
     return status;
 }
 
+static int print_text(struct text text)
+{
+    if (fwrite(text.at, 1, text.len, stdout) == text.len && fflush(stdout) == 0)
+        return EXIT_OK;
+    fprintf(stderr, "loom: standard output: %s\n", err_text(-errno));
+    return EXIT_START;
+}
+
 static int print_document(void (*print)(struct buf *out))
 {
     struct buf out = BUF_EMPTY;
     print(&out);
-    bool ok = fwrite(out.data, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
+    int status = print_text((struct text){out.data, out.len});
     buf_fini(&out);
-    return ok ? EXIT_OK : EXIT_START;
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -129,11 +137,9 @@ int main(int argc, char **argv)
     case ARGS_CHECK:
         return check_run(args.config);
     case ARGS_VERSION:
-        printf("loom %s\n", LOOM_VERSION);
-        return EXIT_OK;
+        return print_text(TEXT("loom " LOOM_VERSION "\n"));
     case ARGS_HELP:
-        fputs(args_usage, stdout);
-        return EXIT_OK;
+        return print_text(text_of(args_usage));
     case ARGS_REFERENCE:
         return print_document(conf_print_reference);
     case ARGS_EXAMPLE:

@@ -37,6 +37,23 @@ def start_fails(path, *arguments, env=None):
 # --- command line
 
 
+@pytest.mark.parametrize("word", ["-version", "-help", "example", "reference", "check"])
+def test_what_cannot_be_printed_is_a_failure(tmp_path, word):
+    write_config(tmp_path, {})
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [process.BINARY, word],
+            cwd=tmp_path,
+            env=process.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=20 * process.PATIENCE,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert b"No space left on device" in result.stderr
+
+
 @pytest.mark.parametrize(
     "form", [["-config", "{}"], ["--config", "{}"], ["-config={}"], ["--config={}"]], ids=lambda form: " ".join(form)
 )
