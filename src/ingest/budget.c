@@ -9,6 +9,12 @@ void budget_init(struct budget *budget, int64_t limit)
     *budget = (struct budget){.limit = limit};
 }
 
+bool budget_has_room(const struct budget *budget, uint64_t bytes)
+{
+    int64_t used = budget_used(budget);
+    return used <= budget->limit && bytes <= (uint64_t)(budget->limit - used);
+}
+
 bool budget_admit(struct budget *budget, uint64_t bytes)
 {
     if (bytes > (uint64_t)budget->limit)

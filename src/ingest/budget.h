@@ -14,6 +14,9 @@ struct budget {
 
 void budget_init(struct budget *budget, int64_t limit);
 
+// Whether so much would be admitted now. Nothing is taken: by the time it comes it may be gone.
+bool budget_has_room(const struct budget *budget, uint64_t bytes);
+
 // Admission of what a client announced or sent: false, and nothing taken, when it does not fit.
 bool budget_admit(struct budget *budget, uint64_t bytes);
 

@@ -3,10 +3,12 @@
 // Intakes and their memory. A worker keeps a few finished intakes with their buffers for the next requests, so that a
 // steady stream allocates nothing; buffers that grew large are released, so that a burst does not stay in memory.
 
+#include <errno.h>
+
 #include "base/mem.h"
 #include "ingest/worker.h"
 
-enum { SPARE_MAX = 32, KEEP_BODY = 64 * 1024, KEEP_LINES = 128 * 1024, KEEP_EVENTS = 500 };
+enum { ADMIT_LEAST = 4096, SPARE_MAX = 32, KEEP_BODY = 64 * 1024, KEEP_LINES = 128 * 1024, KEEP_EVENTS = 500 };
 
 struct intake *intake_get(struct ingest_worker *worker)
 {
@@ -61,6 +63,34 @@ void intake_put(struct intake *intake)
     };
     TAILQ_INSERT_HEAD(&worker->spare, intake, link); // the one whose memory is still in the cache comes first
     worker->spare_count++;
+}
+
+int intake_admit(struct intake *intake, uint64_t total, uint64_t most)
+{
+    struct budget *budget = intake->worker->ingest->budget;
+    struct buf *body = &intake->body;
+
+    if (total <= intake->admitted)
+        return 0;
+    // Twice as much as before, so that a large body does not come back here for each read; where that is not free, what
+    // is needed.
+    uint64_t want = intake->admitted * 2 > ADMIT_LEAST ? intake->admitted * 2 : ADMIT_LEAST;
+    want = want < most ? want : most;
+    want = want > total ? want : total;
+    if (!budget_admit(budget, want - intake->admitted)) {
+        want = total;
+        if (!budget_admit(budget, want - intake->admitted))
+            return -ENOBUFS;
+    }
+    intake->admitted = want;
+    if (want <= body->cap)
+        return 0;
+    char *data = mem_try_realloc(body->data, want); // what is admitted and no more, where a buf would double
+    if (data == NULL)
+        return -ENOMEM;
+    body->data = data;
+    body->cap = want;
+    return 0;
 }
 
 void intake_charge(struct intake *intake, uint64_t bytes)

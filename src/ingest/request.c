@@ -11,7 +11,7 @@
 
 const char *const ingest_paths[] = {"/api/v1/ingest", "/ingest", "/", NULL};
 
-enum { RETRY_MEMORY_S = 1, RETRY_OUTPUT_S = 5 };
+enum { RETRY_MEMORY_S = 1, RETRY_OUTPUT_S = 5, ADMIT_ANNOUNCED = 64 * 1024 };
 
 static const struct refusal no_detail = {.offset = -1, .event = -1};
 
@@ -61,6 +61,30 @@ static int64_t rate_limit(const struct ingest_limits *limits, struct sensor *sen
     return (wait_ns + NS_PER_S - 1) / NS_PER_S;
 }
 
+static void refuse_intake(struct intake *intake, const struct refusal *refusal, int64_t retry_after_s)
+{
+    struct ingest_worker *worker = intake->worker;
+    struct http_request *request = intake->request;
+    struct sensor *sensor = intake->sensor;
+
+    request->handler_data = NULL;
+    intake_put(intake);
+    answer_refusal(worker, request, sensor, refusal, retry_after_s);
+}
+
+// What could not be received now is turned away before it is sent. But only the beginning is admitted: an announcement
+// costs a client nothing, and must not keep the others out.
+static void admit_announced(struct intake *intake, uint64_t length)
+{
+    struct refusal refusal = no_detail;
+    uint64_t first = length < ADMIT_ANNOUNCED ? length : ADMIT_ANNOUNCED;
+
+    if (budget_has_room(intake->worker->ingest->budget, length) && intake_admit(intake, first, first) == 0)
+        return;
+    refusal.why = INGEST_REFUSED_MEMORY;
+    refuse_intake(intake, &refusal, RETRY_MEMORY_S);
+}
+
 static void on_headers(void *ctx, struct http_request *request)
 {
     struct ingest_worker *worker = ctx;
@@ -90,33 +114,11 @@ static void on_headers(void *ctx, struct http_request *request)
         refuse(worker, request, sensor, INGEST_REFUSED_OUTPUT, NULL, RETRY_OUTPUT_S);
         return;
     }
-    uint64_t expected = known ? request->content_length : 0;
-    if (!budget_admit(ingest->budget, expected)) {
-        refuse(worker, request, sensor, INGEST_REFUSED_MEMORY, NULL, RETRY_MEMORY_S);
-        return;
-    }
-
     struct intake *intake = intake_get(worker);
     intake->request = request;
     intake->sensor = sensor;
-    intake->admitted = expected;
-    if (buf_try_reserve(&intake->body, expected) != 0) {
-        intake_put(intake);
-        refuse(worker, request, sensor, INGEST_REFUSED_MEMORY, NULL, RETRY_MEMORY_S);
-        return;
-    }
     request->handler_data = intake;
-}
-
-static void refuse_intake(struct intake *intake, const struct refusal *refusal, int64_t retry_after_s)
-{
-    struct ingest_worker *worker = intake->worker;
-    struct http_request *request = intake->request;
-    struct sensor *sensor = intake->sensor;
-
-    request->handler_data = NULL;
-    intake_put(intake);
-    answer_refusal(worker, request, sensor, refusal, retry_after_s);
+    admit_announced(intake, known ? request->content_length : 0);
 }
 
 static void on_body(void *ctx, struct http_request *request, const char *data, size_t len)
@@ -125,22 +127,17 @@ static void on_body(void *ctx, struct http_request *request, const char *data, s
     struct ingest_worker *worker = ctx;
     struct refusal refusal = no_detail;
     uint64_t total = intake->body.len + len;
+    uint64_t most = worker->ingest->limits.max_body_size_bytes;
 
-    if (total > worker->ingest->limits.max_body_size_bytes) {
+    if (total > most) {
         refusal.why = INGEST_REFUSED_PAYLOAD_SIZE;
         refusal.detail = "larger than max_body_size_bytes";
         refuse_intake(intake, &refusal, 0);
         return;
     }
-    if (total > intake->admitted) {
-        if (!budget_admit(worker->ingest->budget, total - intake->admitted)) {
-            refusal.why = INGEST_REFUSED_MEMORY;
-            refuse_intake(intake, &refusal, RETRY_MEMORY_S);
-            return;
-        }
-        intake->admitted = total;
-    }
-    if (buf_try_append(&intake->body, data, len) != 0) {
+    if (request->content_length != HTTP_LENGTH_UNKNOWN)
+        most = request->content_length;
+    if (intake_admit(intake, total, most) != 0 || buf_try_append(&intake->body, data, len) != 0) {
         refusal.why = INGEST_REFUSED_MEMORY;
         refuse_intake(intake, &refusal, RETRY_MEMORY_S);
     }

@@ -54,6 +54,9 @@ int ingest_build(struct intake *intake, struct refusal *refusal);
 // intake.c: objects and their memory.
 struct intake *intake_get(struct ingest_worker *worker);
 void intake_put(struct intake *intake); // gives back what it took from the budget
+// Takes from the budget, and makes room for, at least `total` bytes of a body that has at most `most`. 0, or a negative
+// code.
+int intake_admit(struct intake *intake, uint64_t total, uint64_t most);
 void intake_charge(struct intake *intake, uint64_t bytes);
 void intake_drop_body(struct intake *intake); // once the batch is built
 void intake_free_spares(struct ingest_worker *worker);

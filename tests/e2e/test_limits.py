@@ -206,6 +206,49 @@ def test_max_inflight_bytes(start_loom):
     wait_for(lambda: loom_inflight(loom) == 0, "nothing in flight")
 
 
+def test_an_announced_body_keeps_nobody_out(start_loom):
+    """Headers cost a client nothing, so they hold little: many large bodies that never come, and all is served."""
+    loom = start_loom(
+        {
+            "limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+            "observability": {"metrics_enabled": True},
+        }
+    )
+    silent = [loom.connect() for _ in range(10)]
+    try:
+        for connection in silent:
+            connection.send(request(token=TOKEN, body=b"", length=1900000))
+        wait_for(lambda: loom_inflight(loom) > 0, "a body to be in flight")
+        assert loom.post(blank_body(1900000)).status == 204
+        assert loom_inflight(loom) <= 10 * 65536
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_a_body_that_no_longer_fits_is_refused_midway(start_loom):
+    """Two that were let in and grow: one of them is told, and the other one gets through."""
+    loom = start_loom(
+        {
+            "limits": {"max_body_size_bytes": 2000000, "max_inflight_bytes": 3000000},
+            "observability": {"metrics_enabled": True},
+        }
+    )
+    data = request(token=TOKEN, body=blank_body(1900000))
+    with loom.connect() as first, loom.connect() as second:
+        first.send(data[:1000])
+        second.send(data[:1000])
+        wait_for(lambda: loom_inflight(loom) >= 2 * 65536, "both to be in flight")
+        first.send(data[1000:-1])
+        wait_for(lambda: loom_inflight(loom) >= 1900000, "the first to have come")
+        second.send(data[1000:])
+        answer = second.read()
+        assert (answer.status, answer.word) == (503, "unavailable")
+        first.send(data[-1:])
+        assert first.read().status == 204
+    wait_for(lambda: loom_inflight(loom) == 0, "nothing in flight")
+
+
 def test_max_inflight_bytes_chunked(start_loom):
     """A chunked body says nothing about its size beforehand; it counts all the same."""
     loom = start_loom(

@@ -28,6 +28,24 @@ static void test_at_below_above(void **state)
     assert_int_equal(budget_used(&budget), 0);
 }
 
+static void test_room_takes_nothing(void **state)
+{
+    struct budget budget;
+    (void)state;
+
+    budget_init(&budget, 100);
+    assert_true(budget_has_room(&budget, 100));
+    assert_false(budget_has_room(&budget, 101));
+    assert_false(budget_has_room(&budget, UINT64_MAX));
+    assert_int_equal(budget_used(&budget), 0);
+    budget_charge(&budget, 150);
+    assert_false(budget_has_room(&budget, 0));
+    budget_release(&budget, 60);
+    assert_true(budget_has_room(&budget, 10));
+    assert_false(budget_has_room(&budget, 11));
+    budget_release(&budget, 90);
+}
+
 static void test_charge_keeps_the_next_out(void **state)
 {
     struct budget budget;
@@ -77,6 +95,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_at_below_above),
+        cmocka_unit_test(test_room_takes_nothing),
         cmocka_unit_test(test_charge_keeps_the_next_out),
         cmocka_unit_test(test_threads_never_exceed),
     };

@@ -2,6 +2,7 @@
 //
 // Memory of requests: it is used again, what grew large is given back, and the budget knows of every byte in flight.
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,6 +66,40 @@ static void test_reuse(void **state)
     assert_false(again->waiting);
     assert_false(again->in_store);
     intake_put(again);
+    bed_free(bed);
+}
+
+// Each step doubles, up to what may come; where that is too much, the next byte is still admitted. Memory follows.
+static void test_admission_in_steps(void **state)
+{
+    static const struct {
+        uint64_t total, most, admitted;
+    } rows[] = {
+        {0, 0, 0},
+        {1, 1, 1},
+        {2, 100, 100},
+        {4096, 8000, 4096},
+        {4097, 8000, 8000},
+        {8001, 9000, 9000},
+        {9001, 90000, 18000},
+        {60000, 90000, 60000},
+        {60001, 90000, 60001},
+    };
+    struct bed *bed = bed_new(&limits, false);
+    struct intake *intake = intake_get(bed->worker);
+    (void)state;
+
+    bed->budget.limit = 65000;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(intake_admit(intake, rows[i].total, rows[i].most), 0);
+        assert_int_equal(intake->admitted, rows[i].admitted);
+        assert_int_equal(budget_used(&bed->budget), rows[i].admitted);
+        assert_true(intake->body.cap >= rows[i].total && intake->body.cap <= rows[i].admitted);
+    }
+    assert_int_equal(intake_admit(intake, 65001, 90000), -ENOBUFS);
+    assert_int_equal(intake->admitted, 60001);
+    assert_int_equal(intake_admit(intake, 65000, 90000), 0);
+    intake_put(intake);
     bed_free(bed);
 }
 
@@ -208,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_admission_in_steps),
         cmocka_unit_test(test_last_in_first_out),
         cmocka_unit_test(test_spares_are_bounded),
         cmocka_unit_test(test_large_buffers_are_released),

@@ -338,6 +338,62 @@ static void test_memory_is_admitted(void **state)
     bench_end(b);
 }
 
+static void wait_for_used(struct bench *b, int64_t bytes)
+{
+    for (int i = 0; i < 10000 && budget_used(&b->budget) != bytes; i++)
+        usleep(2000);
+    assert_int_equal(budget_used(&b->budget), bytes);
+}
+
+static void announce(int fd, unsigned length)
+{
+    char head[256];
+    int len = snprintf(head, sizeof head,
+                       "POST / HTTP/1.1\r\nHost: loom\r\nAuthorization: Bearer token-one\r\n"
+                       "Content-Type: application/json\r\nContent-Length: %u\r\n\r\n",
+                       length);
+    assert_int_equal(write(fd, head, (size_t)len), len);
+}
+
+// An announced length takes little; the rest is admitted as it comes, and refused where it no longer fits.
+static void test_memory_is_admitted_as_it_comes(void **state)
+{
+    static char blank[400000];
+    char text[4096];
+    struct bench *b = bench_new();
+    int fd = bench_connect(b), small = bench_connect(b), second = bench_connect(b);
+    (void)state;
+
+    memset(blank, ' ', sizeof blank);
+    b->budget.limit = 1000000;
+    b->ingest.limits.max_body_size_bytes = 1000000;
+    bench_start(b);
+    announce(fd, 900000);
+    wait_for_used(b, 65536);
+    announce(small, 1000);
+    wait_for_used(b, 66536);
+    announce(second, 950000); // would not fit as it stands
+    assert_int_equal(answer(second, text, sizeof text), 503);
+    assert_int_equal(write(fd, blank, 65537), 65537);
+    wait_for_used(b, 131072 + 1000);
+    budget_charge(&b->budget, 600000);
+    assert_int_equal(write(fd, blank, 200000), 200000); // 262144 and then what is needed
+    wait_for_used(b, 262144 + 3393 + 1000 + 600000);
+    assert_int_equal(send(fd, blank, sizeof blank, MSG_NOSIGNAL), sizeof blank);
+    assert_int_equal(answer(fd, text, sizeof text), 503); // in the midst of it
+    wait_for_used(b, 1000 + 600000);
+    assert_int_equal(write(small, blank, 998), 998);
+    assert_int_equal(write(small, "[]", 2), 2);
+    assert_int_equal(answer(small, text, sizeof text), 204);
+    wait_for_used(b, 600000);
+    close(fd);
+    close(small);
+    close(second);
+    bench_stop(b);
+    budget_release(&b->budget, 600000);
+    bench_free(b);
+}
+
 static void test_limits_and_detail(void **state)
 {
     static const struct {
@@ -505,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_client_gone_while_waiting),
         cmocka_unit_test(test_shutdown_while_waiting),
         cmocka_unit_test(test_memory_is_admitted),
+        cmocka_unit_test(test_memory_is_admitted_as_it_comes),
         cmocka_unit_test(test_headers_in_order),
         cmocka_unit_test(test_body_without_length),
         cmocka_unit_test(test_rate_limits),
