@@ -15,6 +15,7 @@
 
 enum {
     TURN_READS = 16,         // then the other connections of the loop have their turn
+    TURN_REQUESTS = 16,      // of small pipelined requests one read may bring a thousand
     SKIP_BYTES = 64 * 1024,  // so much of a refused body is read over rather than the connection given up
     LINGER_BYTES = 32 << 20, // dropped at most after an answer that closes
     KEEP_OUTPUT = 16 * 1024, // a larger buffer is released after use
@@ -204,11 +205,18 @@ static bool takes_input(const struct http_conn *conn)
     return !conn->lost && conn->out.len == 0 && (conn->phase <= PHASE_BODY || conn->phase == PHASE_SKIP);
 }
 
+// Whether the next request is left to the next turn, which comes at once (events_of): the rest is pending.
+static bool turn_is_over(const struct http_conn *conn)
+{
+    return conn->begun >= TURN_REQUESTS && (conn->phase == PHASE_NEW || conn->phase == PHASE_IDLE);
+}
+
 static void begin_request(struct http_conn *conn)
 {
     const struct http_server *server = conn->server;
     struct http_request *request = &conn->request;
 
+    conn->begun++;
     // A new connection has had the time for its first headers since it was accepted.
     if (conn->phase == PHASE_IDLE) {
         h1_next(&conn->h1);
@@ -222,13 +230,13 @@ static void begin_request(struct http_conn *conn)
     request->method = HTTP_METHOD_OTHER;
 }
 
-// As many requests as can be answered now; returns how many bytes that took.
+// As many requests as can be answered in this turn; returns how many bytes that took.
 static size_t feed(struct http_conn *conn, const char *data, size_t len)
 {
     struct h1 *h1 = &conn->h1;
     size_t used = 0;
 
-    while (used < len && takes_input(conn)) {
+    while (used < len && takes_input(conn) && !turn_is_over(conn)) {
         if (conn->phase == PHASE_NEW || conn->phase == PHASE_IDLE)
             begin_request(conn);
         used += h1_feed(h1, data + used, len - used);
@@ -315,6 +323,8 @@ static void work(struct http_conn *conn)
             if (conn->phase == PHASE_CLOSE && !conn->lost)
                 start_linger(conn);
         } else if (conn->pending.len > 0 && takes_input(conn)) {
+            if (turn_is_over(conn))
+                return;
             take_pending(conn);
         } else if (conn->eof) {
             // A client that has only closed its sending side still gets the answer to a whole request.
@@ -352,8 +362,8 @@ static int events_of(const struct http_conn *conn)
 {
     if (conn->out.len > 0)
         return LOOP_WRITABLE;
-    // The answer to a pipelined request came from outside of a turn. The next one is taken up in a turn of its own, so
-    // that http_respond enters no handler, and only when the client has room for its answer.
+    // The answer to a pipelined request came from outside of a turn, or the turn was over. The next one is taken up in a
+    // turn of its own, so that http_respond enters no handler, and only when the client has room for its answer.
     if (conn->pending.len > 0 && takes_input(conn))
         return LOOP_WRITABLE;
     if (conn->phase == PHASE_ANSWER && (conn->pending.len > 0 || conn->eof))
@@ -384,6 +394,7 @@ static void on_ready(void *ctx, int events)
 
     (void)events; // a turn tries all that there is to do
     conn->running = true;
+    conn->begun = 0;
     work(conn);
     conn->running = false;
     settle(conn);

@@ -47,6 +47,7 @@ struct http_conn {
     struct deadline deadline;
     struct h1 h1;
     enum http_phase phase;
+    unsigned begun;     // requests that this turn has begun
     bool with_handler;  // a handler has the request: it answers, or is told that it is over
     bool running;       // a turn is on the stack, and looks after what follows from an answer
     bool lost;          // to be released at the end of the turn

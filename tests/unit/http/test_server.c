@@ -153,6 +153,58 @@ static void test_pipelining(void **state)
     close(fd);
 }
 
+// A handler that answers at once, and holds its loop at /hold until the test lets go.
+struct turns {
+    atomic_uint held, go;
+    atomic_uint answered; // requests so far
+    atomic_uint single;   // which one of them was /single, from 1
+};
+
+static void on_turns_headers(void *ctx, struct http_request *request)
+{
+    struct turns *turns = ctx;
+    unsigned number = atomic_fetch_add(&turns->answered, 1) + 1;
+
+    if (text_eq(request->path, TEXT("/single")))
+        atomic_store(&turns->single, number);
+    if (text_eq(request->path, TEXT("/hold"))) {
+        atomic_store(&turns->held, 1);
+        rig_until(&turns->go, 1);
+    }
+    http_respond_word(request, 404, "none", NULL);
+}
+
+// A client with a thousand small requests in one read does not make another wait for all of them.
+static void test_pipelining_is_fair(void **state)
+{
+    enum { FLOOD = 1000 };
+    static const struct http_handler handler = {.on_headers = on_turns_headers};
+    struct turns turns = {0};
+    struct rig own;
+    struct buf flood = BUF_EMPTY;
+
+    (void)state;
+    rig_start_with(&own, &handler, &turns);
+    int hold = rig_connect_local(&own), many = rig_connect_local(&own), single = rig_connect_local(&own);
+    for (int i = 0; i < FLOOD; i++)
+        buf_str(&flood, GET("/many"));
+    rig_say(hold, GET("/hold"));
+    rig_until(&turns.held, 1);
+    rig_send(many, flood.data, flood.len);
+    rig_say(single, GET("/single"));
+    shutdown(many, SHUT_WR); // which ends nothing before all is answered
+    atomic_store(&turns.go, 1);
+    rig_expect(single, "HTTP/1.1 404", "{\"error\":\"none\"}");
+    assert_in_range(turns.single, 2, 2 + 2 * 16);
+    for (int i = 0; i < FLOOD; i++)
+        rig_expect(many, "HTTP/1.1 404", "{\"error\":\"none\"}");
+    rig_expect_end(many);
+    close(hold);
+    close(single);
+    rig_stop(&own);
+    buf_fini(&flood);
+}
+
 // The next request is not even looked at while an answer is owed, and not read without end either.
 static void test_back_pressure(void **state)
 {
@@ -349,6 +401,7 @@ int main(void)
         TEST(test_in_pieces),
         TEST(test_large_body),
         TEST(test_pipelining),
+        TEST(test_pipelining_is_fair),
         TEST(test_back_pressure),
         TEST(test_expect_continue),
         TEST(test_refused_body_is_skipped),
