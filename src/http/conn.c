@@ -211,12 +211,21 @@ static bool turn_is_over(const struct http_conn *conn)
     return conn->begun >= TURN_REQUESTS && (conn->phase == PHASE_NEW || conn->phase == PHASE_IDLE);
 }
 
+// An empty line after a request, as some clients send one, is no beginning of the next (RFC 9112, 2.2): the connection
+// stays idle. One only, or a client could go on like this.
+static bool is_stray_line(const struct http_conn *conn, struct text input)
+{
+    return conn->phase == PHASE_IDLE && !conn->stray_line && input.len >= 2 && input.at[0] == '\r' &&
+           input.at[1] == '\n';
+}
+
 static void begin_request(struct http_conn *conn)
 {
     const struct http_server *server = conn->server;
     struct http_request *request = &conn->request;
 
     conn->begun++;
+    conn->stray_line = false;
     // A new connection has had the time for its first headers since it was accepted.
     if (conn->phase == PHASE_IDLE) {
         h1_next(&conn->h1);
@@ -237,6 +246,11 @@ static size_t feed(struct http_conn *conn, const char *data, size_t len)
     size_t used = 0;
 
     while (used < len && takes_input(conn) && !turn_is_over(conn)) {
+        if (is_stray_line(conn, (struct text){data + used, len - used})) {
+            conn->stray_line = true;
+            used += 2;
+            continue;
+        }
         if (conn->phase == PHASE_NEW || conn->phase == PHASE_IDLE)
             begin_request(conn);
         used += h1_feed(h1, data + used, len - used);

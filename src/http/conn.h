@@ -51,6 +51,7 @@ struct http_conn {
     bool with_handler;  // a handler has the request: it answers, or is told that it is over
     bool running;       // a turn is on the stack, and looks after what follows from an answer
     bool lost;          // to be released at the end of the turn
+    bool stray_line;    // an empty line came since the last request
     bool eof;           // the client has closed its sending side
     bool renew;         // the phase is new: its deadline begins now, though of the same kind as the last
     struct buf pending; // input beyond the request that waits for its answer (pipelining)

@@ -53,6 +53,29 @@ static void test_headers_timeout(void **state)
     rig_stop(&rig);
 }
 
+// An empty line after a request begins none.
+static void test_stray_line_is_idle(void **state)
+{
+    struct http_limits limits = HTTP_LIMITS_DEFAULT;
+
+    (void)state;
+    limits.headers_ms = SHORT_MS;
+    start(limits);
+    int fd = rig_connect(&rig);
+    for (int i = 0; i < 2; i++) {
+        rig_say(fd, GET("/none") "\r\n");
+        rig_expect(fd, "HTTP/1.1 404", "none");
+        usleep(2 * SHORT_MS * 1000);
+    }
+    rig_say(fd, "\r\n" GET("/none")); // a second one is still let pass by the parser
+    rig_expect(fd, "HTTP/1.1 404", "none");
+    assert_int_equal(rig.refusals, 0);
+    rig_say(fd, "\r\n\r\n"); // but not without end
+    rig_expect(fd, "HTTP/1.1 408", TIMEOUT_BODY);
+    rig_expect_end(fd);
+    rig_stop(&rig);
+}
+
 // Sends a byte now and then until the server answers; 408 must come though the client is never silent for long.
 static void drip(int fd, char byte)
 {
@@ -299,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_headers_timeout),
+        cmocka_unit_test(test_stray_line_is_idle),
         cmocka_unit_test(test_dripping_headers),
         cmocka_unit_test(test_dripping_body),
         cmocka_unit_test(test_idle_timeout),
