@@ -322,13 +322,15 @@ int service_run(const struct prepared *prepared, const char *version, struct err
 
     if (service.loop == NULL)
         return err_set(err, -EMFILE, "cannot start: %s", err_text(-EMFILE));
-    int rc = open_listeners(&service, err);
+    // First, so that one that comes during the start ends in the orderly way, too: its turn is when the loop runs. From
+    // open_listeners on there are clients that wait to be accepted, and perhaps a socket to remove.
+    int rc = wait_for_signals(&service, err);
+    if (rc == 0)
+        rc = open_listeners(&service, err);
     if (rc == 0)
         rc = start_output(&service, err);
     if (rc == 0)
         rc = start_workers(&service, err);
-    if (rc == 0)
-        rc = wait_for_signals(&service, err);
     if (rc == 0) {
         start_management(&service, version);
         listener_start(service.listener);

@@ -170,6 +170,25 @@ def test_signal_right_after_the_start(start_loom):
         loom.stop()
 
 
+def test_signal_during_the_start(start_loom, short_path):
+    """From the moment that clients can connect the end is an orderly one: status 0, and no socket stays behind."""
+    path = short_path / "in.sock"
+
+    def listens():
+        try:
+            Connection(str(path)).close()
+        except OSError:
+            return False
+        return True
+
+    for _ in range(20):
+        loom = start_loom({"server": {"listen_address": f"unix:{path}", "workers": 64}}, ready=False)
+        while not listens():
+            assert loom.process.poll() is None
+        loom.stop()
+        assert not path.exists()
+
+
 def test_idle_connections_do_not_hold_it_up(start_loom, tls_config, tls_client):
     for config, tls in (({}, None), ({"server": tls_config}, tls_client)):
         loom = start_loom(config)
