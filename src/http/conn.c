@@ -19,6 +19,7 @@ enum {
     SKIP_BYTES = 64 * 1024,  // so much of a refused body is read over rather than the connection given up
     LINGER_BYTES = 32 << 20, // dropped at most after an answer that closes
     KEEP_OUTPUT = 16 * 1024, // a larger buffer is released after use
+    AHEAD_BYTES = 4 * 1024,  // read at most while a request waits for its answer, to notice a hang-up: it is kept
 };
 
 static struct http_conn *conn_of(struct http_request *request)
@@ -310,7 +311,7 @@ static void log_handshake(const struct http_conn *conn)
 static bool read_input(struct http_conn *conn)
 {
     char *input = conn->server->input;
-    ssize_t n = stream_read(conn->stream, input, HTTP_INPUT_BYTES);
+    ssize_t n = stream_read(conn->stream, input, conn->phase == PHASE_ANSWER ? AHEAD_BYTES : HTTP_INPUT_BYTES);
 
     if (n > 0) {
         take_input(conn, input, (size_t)n);

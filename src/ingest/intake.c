@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Intakes and their memory. A worker keeps a few finished intakes with their buffers for the next requests, so that a
-// steady stream allocates nothing; buffers that grew large are released, so that a burst does not stay in memory.
+// Intakes and their memory. A worker keeps a few finished intakes with the buffers of their lines, and apart from them a
+// few buffers for bodies, so that a steady stream allocates nothing. What it keeps is bounded, so that a burst does not
+// stay in memory. A buffer that is in use is charged to the budget with its capacity: its owner may hold it for long.
 
 #include <errno.h>
 
 #include "base/mem.h"
 #include "ingest/worker.h"
 
-enum { ADMIT_LEAST = 4096, SPARE_MAX = 32, KEEP_BODY = 64 * 1024, KEEP_LINES = 128 * 1024, KEEP_EVENTS = 500 };
+enum {
+    ADMIT_LEAST = 4096,
+    SPARE_MAX = 32,
+    SPARE_BYTES = 2 * 1024 * 1024, // of lines
+    KEEP_BODY = 64 * 1024,
+    KEEP_LINES = 128 * 1024,
+    KEEP_EVENTS = 500,
+};
 
 struct intake *intake_get(struct ingest_worker *worker)
 {
@@ -16,6 +24,7 @@ struct intake *intake_get(struct ingest_worker *worker)
     if (intake != NULL) {
         TAILQ_REMOVE(&worker->spare, intake, link);
         worker->spare_count--;
+        worker->spare_bytes -= intake->batch.lines.cap;
         return intake;
     }
     intake = mem_zalloc(sizeof *intake);
@@ -31,25 +40,50 @@ static void intake_free(struct intake *intake)
     mem_free(intake);
 }
 
-static void trim(struct buf *buf, size_t keep)
+static void put_body(struct intake *intake)
 {
-    if (buf->cap > keep)
-        buf_fini(buf);
-    buf->len = 0;
+    struct ingest_worker *worker = intake->worker;
+
+    if (intake->body.cap == 0)
+        return;
+    if (worker->spare_body_count == SPARE_BODIES || intake->body.cap > KEEP_BODY) {
+        buf_fini(&intake->body);
+        return;
+    }
+    intake->body.len = 0;
+    worker->spare_bodies[worker->spare_body_count++] = intake->body;
+    intake->body = BUF_EMPTY;
+}
+
+// A spare buffer for a body that needs `want` bytes: all of it is charged, however few it will hold.
+static bool take_body(struct intake *intake, uint64_t want)
+{
+    struct ingest_worker *worker = intake->worker;
+    struct buf *spare = worker->spare_bodies + worker->spare_body_count - 1;
+
+    if (worker->spare_body_count == 0 || spare->cap < want || !budget_admit(worker->ingest->budget, spare->cap))
+        return false;
+    worker->spare_body_count--;
+    intake->body = *spare;
+    intake->admitted = spare->cap;
+    return true;
 }
 
 void intake_put(struct intake *intake)
 {
     struct ingest_worker *worker = intake->worker;
+    struct buf *lines = &intake->batch.lines;
 
     budget_release(worker->ingest->budget, intake->admitted);
+    put_body(intake);
     if (worker->spare_count >= SPARE_MAX) {
         intake_free(intake);
         return;
     }
 
-    trim(&intake->body, KEEP_BODY);
-    trim(&intake->batch.lines, KEEP_LINES);
+    if (lines->cap > KEEP_LINES || worker->spare_bytes + lines->cap > SPARE_BYTES)
+        buf_fini(lines);
+    lines->len = 0;
     if (intake->ends_cap > KEEP_EVENTS) {
         mem_free(intake->batch.ends);
         intake->batch.ends = NULL;
@@ -57,12 +91,12 @@ void intake_put(struct intake *intake)
     }
     *intake = (struct intake){
         .worker = worker,
-        .body = intake->body,
         .batch = {.lines = intake->batch.lines, .ends = intake->batch.ends},
         .ends_cap = intake->ends_cap,
     };
     TAILQ_INSERT_HEAD(&worker->spare, intake, link); // the one whose memory is still in the cache comes first
     worker->spare_count++;
+    worker->spare_bytes += lines->cap;
 }
 
 int intake_admit(struct intake *intake, uint64_t total, uint64_t most)
@@ -70,7 +104,7 @@ int intake_admit(struct intake *intake, uint64_t total, uint64_t most)
     struct budget *budget = intake->worker->ingest->budget;
     struct buf *body = &intake->body;
 
-    if (total <= intake->admitted)
+    if (total <= intake->admitted || (intake->admitted == 0 && take_body(intake, total)))
         return 0;
     // Twice as much as before, so that a large body does not come back here for each read; where that is not free, what
     // is needed.
@@ -83,8 +117,6 @@ int intake_admit(struct intake *intake, uint64_t total, uint64_t most)
             return -ENOBUFS;
     }
     intake->admitted = want;
-    if (want <= body->cap)
-        return 0;
     char *data = mem_try_realloc(body->data, want); // what is admitted and no more, where a buf would double
     if (data == NULL)
         return -ENOMEM;
@@ -93,21 +125,30 @@ int intake_admit(struct intake *intake, uint64_t total, uint64_t most)
     return 0;
 }
 
-void intake_charge(struct intake *intake, uint64_t bytes)
+// Lines that need much less room than was reserved for them (the body had white space) give it back.
+static void shrink_lines(struct buf *lines)
 {
-    budget_charge(intake->worker->ingest->budget, bytes);
-    intake->admitted += bytes;
+    if (lines->cap / 4 <= lines->len + 1024)
+        return;
+    char *data = mem_try_realloc(lines->data, lines->len);
+    if (data == NULL)
+        return;
+    lines->data = data;
+    lines->cap = lines->len;
 }
 
 void intake_drop_body(struct intake *intake)
 {
-    // Small bodies keep their buffer for the next request; what it holds does not count as in flight any more.
-    uint64_t kept = intake->batch.lines.len;
-    trim(&intake->body, KEEP_BODY);
-    if (intake->admitted > kept) {
-        budget_release(intake->worker->ingest->budget, intake->admitted - kept);
-        intake->admitted = kept;
-    }
+    struct budget *budget = intake->worker->ingest->budget;
+
+    put_body(intake);
+    shrink_lines(&intake->batch.lines);
+    uint64_t held = sizeof *intake + intake->batch.lines.cap + intake->ends_cap * sizeof *intake->batch.ends;
+    if (held > intake->admitted)
+        budget_charge(budget, held - intake->admitted);
+    else
+        budget_release(budget, intake->admitted - held);
+    intake->admitted = held;
 }
 
 void intake_free_spares(struct ingest_worker *worker)
@@ -118,4 +159,7 @@ void intake_free_spares(struct ingest_worker *worker)
         intake_free(intake);
     }
     worker->spare_count = 0;
+    worker->spare_bytes = 0;
+    while (worker->spare_body_count > 0)
+        buf_fini(&worker->spare_bodies[--worker->spare_body_count]);
 }

@@ -25,6 +25,8 @@ struct intake {
     bool in_store;       // the store owns the batch
 };
 
+enum { SPARE_BODIES = 4 };
+
 struct ingest_worker {
     const struct ingest *ingest;
     struct loop *loop;
@@ -33,6 +35,9 @@ struct ingest_worker {
     struct ingest_stats stats;
     TAILQ_HEAD(intake_list, intake) spare;
     unsigned spare_count;
+    size_t spare_bytes; // of their lines
+    struct buf spare_bodies[SPARE_BODIES];
+    unsigned spare_body_count;
     struct intake_list waiting; // for the store, in order of deadline: the time-out is the same for all
     struct loop_timer ack_timer;
     struct loop_turn turn; // kicks the store once for all that a turn of the loop has appended
@@ -57,8 +62,8 @@ void intake_put(struct intake *intake); // gives back what it took from the budg
 // Takes from the budget, and makes room for, at least `total` bytes of a body that has at most `most`. 0, or a negative
 // code.
 int intake_admit(struct intake *intake, uint64_t total, uint64_t most);
-void intake_charge(struct intake *intake, uint64_t bytes);
-void intake_drop_body(struct intake *intake); // once the batch is built
+// Once the batch is built: the body goes, and what stays in memory while the batch waits is charged in its place.
+void intake_drop_body(struct intake *intake);
 void intake_free_spares(struct ingest_worker *worker);
 
 // answer.c: what goes back to the sensor, and what is counted and logged for it.

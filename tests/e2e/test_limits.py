@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every limit of the configuration at, below and above its value."""
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 
 from loomtest import events, wire
-from loomtest.process import SENSOR, SENSOR_2, TOKEN, TOKEN_2, wait_for
+from loomtest.process import BINARY, SENSOR, SENSOR_2, TOKEN, TOKEN_2, Drain, wait_for
 from loomtest.wire import request
 
 
@@ -281,6 +283,66 @@ def test_a_client_that_goes_away_gives_its_memory_back(start_loom):
             connection.reset()
         wait_for(lambda: loom_inflight(loom) == 0, "nothing in flight")
     assert loom.post(body).status == 204
+
+
+def under_sanitizer():
+    return b"__asan_init" in Path(BINARY).read_bytes() or b"__tsan_init" in Path(BINARY).read_bytes()
+
+
+def rss_anon(loom):
+    status = (Path("/proc") / str(loom.process.pid) / "status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status).group(1)) * 1024
+
+
+def blocked_loom(start_loom, pipe, limit):
+    """A Loom whose output takes nothing, with a batch in it that waits."""
+    loom = start_loom(
+        {
+            "limits": {"max_inflight_bytes": limit},
+            "observability": {"metrics_enabled": True},
+            "output": {"ack_timeout_ms": 60000},
+            "server": {"workers": 1},
+        },
+        stdout=pipe.writer,
+    )
+    first = loom.connect()
+    first.send(request(token=TOKEN, body=events.batch([events.sized(90000)])))
+    wait_for(lambda: loom.metrics().sum("loom_store_batches") == 1, "the first batch to wait")
+    return loom, first
+
+
+def test_what_waits_is_charged_with_all_that_it_holds(start_loom, pipe):
+    """White space costs a sensor nothing; a batch that waits must not keep the room that it took."""
+    loom, first = blocked_loom(start_loom, pipe, 64 << 20)
+    before = rss_anon(loom)
+    waiting = [loom.connect() for _ in range(400)]
+    for connection in waiting:
+        connection.send(request(token=TOKEN, body=b'[{"a":1}' + b" " * 63000 + b"]"))
+    wait_for(lambda: loom.metrics().sum("loom_store_batches") == 401, "all to wait")
+    assert under_sanitizer() or rss_anon(loom) - before < 8 << 20
+    Drain(pipe)
+    assert {connection.read().status for connection in [first, *waiting]} == {204}
+    assert loom_inflight(loom) == 0
+
+
+def test_what_is_sent_ahead_stays_with_the_system(start_loom, pipe):
+    """Pipelined requests behind one that waits are not read into memory that nothing counts."""
+    loom, first = blocked_loom(start_loom, pipe, 64 << 20)
+    waiting = []
+    for _ in range(100):
+        waiting.append(loom.connect())
+        waiting[-1].send(request(token=TOKEN, body=b"[{}]"))
+    wait_for(lambda: loom.metrics().sum("loom_store_batches") == 101, "all to wait")
+    time.sleep(0.2)
+    before = rss_anon(loom)
+    for connection in waiting:
+        connection.send(b"POST / HTTP/1.1\r\nA: " + b"x" * 60000)
+    time.sleep(0.5)
+    assert under_sanitizer() or rss_anon(loom) - before < 2 << 20
+    Drain(pipe)
+    for connection in [first, *waiting]:
+        connection.close()
+    wait_for(lambda: loom_inflight(loom) == 0, "nothing in flight")
 
 
 def loom_inflight(loom):

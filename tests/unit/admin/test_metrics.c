@@ -280,8 +280,8 @@ static void test_waiting_batch_and_output_down(void **state)
     assert_metric(all, "loom_store_batches", "", 1);
     assert_metric(all, "loom_store_events", "", 2);
     assert_metric(all, "loom_store_bytes", "", 6);
-    assert_metric(all, "loom_ingest_inflight_bytes", "", 6);
-    assert_metric(all, "loom_ingest_events_total", "sensor_id=\"s1\"", 0); // not before the answer
+    assert_in_range((int)value_of(all, "loom_ingest_inflight_bytes", ""), 7, 4000); // with what holds the lines
+    assert_metric(all, "loom_ingest_events_total", "sensor_id=\"s1\"", 0);          // not before the answer
     free(all);
 
     rig_output(true);

@@ -50,7 +50,7 @@ static void test_reuse(void **state)
     struct intake *again = intake_get(bed->worker);
     assert_ptr_equal(again, intake);
     assert_int_equal(spares(bed), 0);
-    assert_ptr_equal(again->body.data, body);
+    assert_null(again->body.data);
     assert_ptr_equal(again->batch.lines.data, lines);
     assert_ptr_equal(again->batch.ends, ends);
     // Nothing but memory comes from the request before.
@@ -65,6 +65,19 @@ static void test_reuse(void **state)
     assert_int_equal(again->deadline_ns, 0);
     assert_false(again->waiting);
     assert_false(again->in_store);
+    // All of the body's buffer counts, however little is wanted; and it is not taken where there is no room for that.
+    size_t cap = bed->worker->spare_bodies[0].cap;
+    bed->budget.limit = (int64_t)cap - 1;
+    assert_int_equal(intake_admit(again, 1, 1), 0);
+    assert_ptr_not_equal(again->body.data, body);
+    assert_int_equal(budget_used(&bed->budget), 1);
+    intake_put(again);
+    bed->budget.limit = 1000000;
+    again = intake_get(bed->worker);
+    buf_fini(&bed->worker->spare_bodies[--bed->worker->spare_body_count]); // that of one byte
+    assert_int_equal(intake_admit(again, 1, 1), 0);
+    assert_ptr_equal(again->body.data, body);
+    assert_int_equal(budget_used(&bed->budget), cap);
     intake_put(again);
     bed_free(bed);
 }
@@ -167,10 +180,11 @@ static void test_large_buffers_are_released(void **state)
         struct intake *intake = bed_intake(bed, (struct text){body.data, body.len});
         assert_int_equal(ingest_build(intake, &refusal), 0);
         intake_put(intake);
+        assert_int_equal(bed->worker->spare_body_count, rows[i].body_kept);
+        assert_true(!rows[i].body_kept || bed->worker->spare_bodies[0].cap <= SMALL_BODY);
         intake = intake_get(bed->worker);
-        assert_true(intake->body.cap <= SMALL_BODY && intake->batch.lines.cap <= SMALL_LINES);
+        assert_true(intake->batch.lines.cap <= SMALL_LINES);
         assert_true(intake->ends_cap <= FEW_EVENTS);
-        assert_int_equal(intake->body.data != NULL, rows[i].body_kept);
         assert_int_equal(intake->batch.lines.data != NULL, rows[i].lines_kept);
         assert_int_equal(intake->batch.ends != NULL, rows[i].ends_kept);
         intake_put(intake);
@@ -179,7 +193,37 @@ static void test_large_buffers_are_released(void **state)
     }
 }
 
-// While the store has a batch, its lines count and its body, which is gone, does not.
+// After a burst the buffers that are kept are bounded together, not only each.
+static void test_spare_bytes_are_bounded(void **state)
+{
+    struct intake *intakes[SPARES];
+    struct bed *bed = bed_new(&limits, false);
+    struct buf body = body_of(10, 10000);
+    struct refusal refusal;
+    (void)state;
+
+    bed->budget.limit = 1 << 24;
+    for (size_t i = 0; i < SPARES; i++) {
+        intakes[i] = bed_intake(bed, (struct text){body.data, body.len});
+        assert_int_equal(ingest_build(intakes[i], &refusal), 0);
+    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < SPARES; i++) {
+        assert_true(intakes[i]->batch.lines.cap <= SMALL_LINES);
+        intake_put(intakes[i]);
+    }
+    const struct intake *intake;
+    TAILQ_FOREACH(intake, &bed->worker->spare, link)
+    bytes += intake->batch.lines.cap + intake->body.cap;
+    assert_int_equal(spares(bed), SPARES);
+    assert_int_equal(bytes, bed->worker->spare_bytes);
+    assert_in_range(bytes, 1 << 20, 2 << 20);
+    assert_in_range(bed->worker->spare_body_count, 0, SPARE_BODIES);
+    buf_fini(&body);
+    bed_free(bed);
+}
+
+// While the store has a batch, all that it holds counts; its body is gone.
 static void test_dropped_body(void **state)
 {
     static const size_t sizes[] = {100, 100000};
@@ -191,16 +235,35 @@ static void test_dropped_body(void **state)
         struct refusal refusal;
         struct intake *intake = bed_intake(bed, (struct text){body.data, body.len});
         assert_int_equal(ingest_build(intake, &refusal), 0);
-        assert_int_equal(budget_used(&bed->budget), body.len + intake->batch.lines.len);
+        assert_int_equal(budget_used(&bed->budget), body.len);
         intake_drop_body(intake);
-        assert_int_equal(intake->body.len, 0);
-        assert_true(intake->body.cap <= SMALL_BODY);
-        assert_int_equal(budget_used(&bed->budget), intake->batch.lines.len);
+        assert_null(intake->body.data);
+        assert_int_equal(budget_used(&bed->budget),
+                         intake->batch.lines.cap + 2 * sizeof *intake->batch.ends + sizeof *intake);
         intake_put(intake);
         assert_int_equal(budget_used(&bed->budget), 0);
         buf_fini(&body);
         bed_free(bed);
     }
+}
+
+// White space of a body is no line: the room for it is given back before the batch waits.
+static void test_lines_of_a_padded_body(void **state)
+{
+    struct bed *bed = bed_new(&limits, false);
+    struct buf body = BUF_EMPTY;
+    struct refusal refusal;
+    (void)state;
+
+    buf_printf(&body, "[{\"a\":1}%60000s]", "");
+    struct intake *intake = bed_intake(bed, (struct text){body.data, body.len});
+    assert_int_equal(ingest_build(intake, &refusal), 0);
+    intake_drop_body(intake);
+    assert_true(text_eq((struct text){intake->batch.lines.data, intake->batch.lines.len}, TEXT("{\"a\":1}\n")));
+    assert_true(intake->batch.lines.cap < 100);
+    intake_put(intake);
+    buf_fini(&body);
+    bed_free(bed);
 }
 
 // Requests that end at any point of their way, in any order: the budget holds what the intakes say, and ends at 0.
@@ -247,7 +310,9 @@ int main(void)
         cmocka_unit_test(test_last_in_first_out),
         cmocka_unit_test(test_spares_are_bounded),
         cmocka_unit_test(test_large_buffers_are_released),
+        cmocka_unit_test(test_spare_bytes_are_bounded),
         cmocka_unit_test(test_dropped_body),
+        cmocka_unit_test(test_lines_of_a_padded_body),
         cmocka_unit_test(test_budget_is_balanced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
