@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/endpoint.h"
 #include "base/mem.h"
 #include "conf/load.h"
 #include "conf/options.h"
@@ -167,6 +168,12 @@ static int take_string(struct loading *loading, const struct option *option, con
         loading_problem(loading, node,
                         "has a user or password in the URL; set the user by its own key and the password in the "
                         "environment");
+        return ERR_CONFIG;
+    }
+    struct endpoint endpoint;
+    struct err err;
+    if (option->flags & OPTION_ADDRESS && endpoint_parse(node->string, &endpoint, &err) != 0) {
+        loading_problem(loading, node, err.text);
         return ERR_CONFIG;
     }
     if (option->type == OPTION_WORD && check_word(loading, option, node) != 0)

@@ -37,7 +37,7 @@ const size_t option_sections_count = sizeof option_sections / sizeof *option_sec
 // One entry a key; clang-format would give each field a line of its own.
 // clang-format off
 const struct option options[] = {
-    {KEY(server, listen_address, STRING), .flags = OPTION_SHOWN, .text = ":8443",
+    {KEY(server, listen_address, STRING), .flags = OPTION_SHOWN | OPTION_ADDRESS, .text = ":8443",
      .help = "Address that sensors send to. See \"Listen addresses\" for the forms."},
     {KEY(server, tls, BOOL), .flags = OPTION_SHOWN, .example = "true",
      .help = "Serve HTTPS (TLS 1.2 and 1.3). Needs cert_file and key_file. When false Loom serves plain HTTP, "
@@ -46,7 +46,7 @@ const struct option options[] = {
      .help = "PEM file with the server's certificate, followed by its intermediate certificates."},
     {KEY(server, key_file, STRING), .flags = OPTION_SHOWN, .example = "\"/etc/loom/tls.key\"",
      .help = "PEM file with the private key of cert_file, without a passphrase."},
-    {KEY(server, management_listen_address, STRING), .flags = OPTION_SHOWN, .default_note = "off",
+    {KEY(server, management_listen_address, STRING), .flags = OPTION_SHOWN | OPTION_ADDRESS, .default_note = "off",
      .example = "\"127.0.0.1:9080\"",
      .help = "Address of /health, /live, /ready and /metrics, plain HTTP and without authentication: keep it on a "
              "private address."},

@@ -28,6 +28,7 @@ enum option_flag {
     OPTION_OFF = 1 << 0,     // -1 is allowed too, and turns the limit off
     OPTION_UNBUILT = 1 << 1, // OPTION_BOOL: true needs a part that this version lacks
     OPTION_URL = 1 << 2,     // must not carry a user and password
+    OPTION_ADDRESS = 1 << 4, // has the form of a listen address
     OPTION_SHOWN = 1 << 3,   // in force in the example file; others stand there as comments
 };
 

@@ -6,96 +6,53 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-// The longest name of the DNS, and its zero.
-#define HOST_MAX    256
-#define UNIX_PREFIX "unix:"
+#include "base/endpoint.h"
+#include "base/mem.h"
 
-static int parse_unix(const char *text, struct address *out, struct err *err)
+static void set_unix(const char *path, struct address *out)
 {
     struct sockaddr_un *sun = (struct sockaddr_un *)&out->sa;
-    const char *path = text + strlen(UNIX_PREFIX);
     size_t len = strlen(path);
 
-    if (path[0] != '/')
-        return err_set(err, ERR_CONFIG, "%s: a unix socket is written with its whole path, as in unix:/run/loom.sock",
-                       text);
-    if (len >= sizeof sun->sun_path)
-        return err_set(err, ERR_CONFIG, "%s: the path of a unix socket can't be longer than %zu bytes", text,
-                       sizeof sun->sun_path - 1);
+    INVARIANT(len < sizeof sun->sun_path); // endpoint_parse
     sun->sun_family = AF_UNIX;
     memcpy(sun->sun_path, path, len + 1);
     out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
-    return 0;
-}
-
-// "host:port", "[host]:port", ":port" into its two parts.
-static int split(const char *text, char host[HOST_MAX], const char **port, struct err *err)
-{
-    const char *end, *colon;
-    const char *at = text;
-    if (text[0] == '[') {
-        at++;
-        end = strchr(at, ']');
-        if (end == NULL)
-            return err_set(err, ERR_CONFIG, "%s: the ] after the IPv6 address is missing", text);
-        colon = end + 1;
-    } else {
-        end = colon = strchr(at, ':');
-        if (colon != NULL && strchr(colon + 1, ':') != NULL)
-            return err_set(err, ERR_CONFIG, "%s: an IPv6 address stands in brackets, as in [::1]:8443", text);
-    }
-    if (colon == NULL || *colon != ':')
-        return err_set(err, ERR_CONFIG, "%s: a port is missing, as in :8443 or localhost:8443", text);
-    if ((size_t)(end - at) >= HOST_MAX)
-        return err_set(err, ERR_CONFIG, "the host name in a listen address is longer than %d bytes", HOST_MAX - 1);
-    if (text[0] == '[' && end == at)
-        return err_set(err, ERR_CONFIG, "%s: the brackets are empty; all addresses are written [::]%s", text, colon);
-    memcpy(host, at, (size_t)(end - at));
-    host[end - at] = '\0';
-    *port = colon + 1;
-    return 0;
-}
-
-static int parse_port(const char *text, const char *port, struct err *err)
-{
-    size_t len = strlen(port);
-    // The length first: strtoul would take a sign, spaces and any number of digits.
-    if (len == 0 || len > 5 || strspn(port, "0123456789") != len || strtoul(port, NULL, 10) > UINT16_MAX)
-        return err_set(err, ERR_CONFIG, "%s: the port must be a number from 0 to 65535", text);
-    return 0;
 }
 
 int address_parse(const char *text, struct address *out, struct err *err)
 {
-    *out = (struct address){0};
-    if (strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
-        return parse_unix(text, out, err);
+    struct endpoint endpoint;
 
-    char host[HOST_MAX];
-    const char *port = NULL;
-    int rc = split(text, host, &port, err);
-    if (rc == 0)
-        rc = parse_port(text, port, err);
+    *out = (struct address){0};
+    int rc = endpoint_parse(text, &endpoint, err);
     if (rc != 0)
         return rc;
-
+    if (endpoint.path != NULL) {
+        set_unix(endpoint.path, out);
+        return 0;
+    }
     const struct addrinfo hints = {
         .ai_socktype = SOCK_STREAM,
-        .ai_flags = AI_PASSIVE | AI_NUMERICSERV | (text[0] == '[' ? AI_NUMERICHOST : 0),
+        .ai_flags = AI_PASSIVE | AI_NUMERICSERV | (endpoint.numeric ? AI_NUMERICHOST : 0),
     };
     struct addrinfo *found = NULL;
-    rc = getaddrinfo(host[0] != '\0' ? host : "::", port, &hints, &found);
+    rc = getaddrinfo(endpoint.host[0] != '\0' ? endpoint.host : "::", endpoint.port, &hints, &found);
     if (rc == EAI_SYSTEM)
-        return err_set(err, -errno, "%s: %s: %s", text, host, err_text(-errno));
+        return err_set(err, -errno, "%s: %s: %s", text, endpoint.host, err_text(-errno));
     if (rc != 0)
-        return err_set(err, ERR_CONFIG, "%s: %s: %s", text, host, gai_strerror(rc));
-    memcpy(&out->sa, found->ai_addr, found->ai_addrlen);
-    out->len = found->ai_addrlen;
+        return err_set(err, ERR_CONFIG, "%s: %s: %s", text, endpoint.host, gai_strerror(rc));
+    // Of a name with several addresses the first IPv4 one: who configures "localhost:8443" does not expect ::1 only.
+    const struct addrinfo *best = found;
+    while (best != NULL && best->ai_family != AF_INET)
+        best = best->ai_next;
+    if (best == NULL)
+        best = found;
+    memcpy(&out->sa, best->ai_addr, best->ai_addrlen);
+    out->len = best->ai_addrlen;
     freeaddrinfo(found);
     return 0;
 }

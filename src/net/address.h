@@ -14,8 +14,8 @@ struct address {
     socklen_t len;
 };
 
-// ":p" is all addresses, IPv6 and IPv4 where the system has both. A host name is resolved, its first address is
-// taken. Port 0 lets the system choose. 0, or a negative code with a text that names what is wrong.
+// ":p" is all addresses, IPv6 and IPv4 where the system has both. A host name is resolved; its first IPv4
+// address is taken, or where it has none its first. Port 0 lets the system choose. 0, or a negative code with a text that names what is wrong.
 int address_parse(const char *text, struct address *out, struct err *err);
 
 #define ADDRESS_TEXT_MAX 128

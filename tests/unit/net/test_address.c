@@ -2,9 +2,11 @@
 #include "net/address.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -44,8 +46,13 @@ static void test_a_name_is_resolved(void **state)
     struct err err = {0};
     char text[ADDRESS_TEXT_MAX];
     assert_int_equal(address_parse("localhost:99", &address, &err), 0);
-    address_text(&address, text);
-    assert_true(strcmp(text, "127.0.0.1:99") == 0 || strcmp(text, "[::1]:99") == 0);
+    // IPv4 where there is both: who writes localhost means 127.0.0.1 as well.
+    struct addrinfo *found;
+    const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    bool has_ipv4 = getaddrinfo("localhost", "99", &hints, &found) == 0;
+    if (has_ipv4)
+        freeaddrinfo(found);
+    assert_string_equal(address_text(&address, text), has_ipv4 ? "127.0.0.1:99" : "[::1]:99");
 }
 
 static void test_bad(void **state)
