@@ -222,7 +222,7 @@ out:
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *offered,
                    unsigned offered_len, void *ctx)
 {
-    static const unsigned char served[] = "\x08http/1.1";
+    static const unsigned char served[] = "\x08http/1.1\x08http/1.0";
     unsigned char *chosen;
     (void)ssl;
     (void)ctx;
@@ -239,7 +239,7 @@ static bool context_setup(SSL_CTX *ctx)
     // AES-128 first where the hardware has AES: a third less work than AES-256, and no attack is known on either. A
     // client that puts ChaCha20 first has no such hardware.
     static const char suites_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
-    static const char suites_12[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
+    static const char suites_12[] = "ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20";
     static const unsigned char session_context[] = "loom";
 
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |

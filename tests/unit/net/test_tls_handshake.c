@@ -82,6 +82,8 @@ static void test_alpn(void **state)
         {NULL, 0, false, ""},
         {(const unsigned char *)"\x08http/1.1", 9, false, "http/1.1"},
         {(const unsigned char *)"\x02h2\x08http/1.1", 12, false, "http/1.1"},
+        {(const unsigned char *)"\x08http/1.0", 9, false, "http/1.0"},
+        {(const unsigned char *)"\x08http/1.0\x08http/1.1", 18, false, "http/1.1"},
         {(const unsigned char *)"\x02h2", 3, true, NULL},
     };
     (void)state;
