@@ -36,18 +36,21 @@ const char *ingest_refusal_name(enum ingest_refusal refusal)
 }
 
 // A fleet with a wrong token must not fill the operator's disk: a burst, then some lines a second.
-static struct log_limit refusal_log;
+// For each reason, so that a scanner's 404s do not hide
+// what befalls a sensor.
+static struct log_limit refusal_log[INGEST_REFUSED_COUNT];
 enum { REFUSAL_LOG_PER_S = 5, REFUSAL_LOG_BURST = 20 };
 
-static void log_refusal(const struct address *peer, const char *sensor, const char *reason, unsigned status,
+static void log_refusal(const struct address *peer, const char *sensor, enum ingest_refusal why, unsigned status,
                         const char *detail)
 {
     uint64_t held_back;
-    if (!log_enabled(LOG_INFO) || !log_limit_pass(&refusal_log, REFUSAL_LOG_PER_S, REFUSAL_LOG_BURST, &held_back))
+    if (!log_enabled(LOG_INFO) || !log_limit_pass(&refusal_log[why], REFUSAL_LOG_PER_S, REFUSAL_LOG_BURST, &held_back))
         return;
     char address[ADDRESS_TEXT_MAX];
-    LOG(LOG_INFO, "request refused", LOG_STR("reason", reason), LOG_INT("status", status), LOG_STR("sensor_id", sensor),
-        LOG_STR("address", address_text(peer, address)), detail[0] != '\0' ? LOG_STR("detail", detail) : LOG_NONE,
+    LOG(LOG_INFO, "request refused", LOG_STR("reason", answers[why].name), LOG_INT("status", status),
+        LOG_STR("sensor_id", sensor), LOG_STR("address", address_text(peer, address)),
+        detail[0] != '\0' ? LOG_STR("detail", detail) : LOG_NONE,
         held_back > 0 ? LOG_INT("held_back", held_back) : LOG_NONE);
 }
 
@@ -96,7 +99,7 @@ void answer_refusal(struct ingest_worker *worker, struct http_request *request, 
     observe(worker, request);
     sensor_count(sensor, status);
     counter_bump(&worker->stats.refused[refusal->why], 1);
-    log_refusal(request->peer, sensor->id, answers[refusal->why].name, status, detail);
+    log_refusal(request->peer, sensor->id, refusal->why, status, detail);
     http_respond(request, &(struct http_response){.status = status,
                                                   .content_type = "application/json",
                                                   .headers = headers[0] != '\0' ? headers : NULL,
@@ -111,9 +114,11 @@ static void count_refusal(struct ingest_worker *worker, const struct http_reques
     const struct intake *intake = request != NULL ? request->handler_data : NULL;
     struct sensor *sensor = intake != NULL ? intake->sensor : auth_unknown(worker->ingest->auth);
 
+    if (request != NULL)
+        observe(worker, request);
     sensor_count(sensor, status);
     counter_bump(&worker->stats.refused[why], 1);
-    log_refusal(peer, sensor->id, answers[why].name, status, detail);
+    log_refusal(peer, sensor->id, why, status, detail);
 }
 
 void ingest_on_miss(void *ctx, struct http_request *request, unsigned status)

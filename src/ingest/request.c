@@ -37,14 +37,17 @@ static bool is_json(const struct http_request *request)
     return request->content_encoding.len == 0 || text_eq_nocase(request->content_encoding, TEXT("identity"));
 }
 
-static struct sensor *authenticate(const struct auth *auth, const struct http_request *request)
+// *sensor is who sends: that of the token, even where it claims to be another and is refused.
+static bool authenticate(const struct auth *auth, const struct http_request *request, struct sensor **sensor)
 {
+    *sensor = auth_unknown(auth);
     if ((request->repeated & (HTTP_REPEATED_AUTHORIZATION | HTTP_REPEATED_SENSOR_ID)) != 0)
-        return NULL;
-    struct sensor *sensor = auth_check(auth, request->authorization);
-    if (sensor != NULL && request->sensor_id.at != NULL && !text_eq(request->sensor_id, text_of(sensor->id)))
-        return NULL;
-    return sensor;
+        return false;
+    struct sensor *found = auth_check(auth, request->authorization);
+    if (found == NULL)
+        return false;
+    *sensor = found;
+    return request->sensor_id.at == NULL || text_eq(request->sensor_id, text_of(found->id));
 }
 
 // 0, or the seconds to wait. Requests are paid for here; events when their number is known, so what a batch overdrew
@@ -89,15 +92,14 @@ static void on_headers(void *ctx, struct http_request *request)
 {
     struct ingest_worker *worker = ctx;
     const struct ingest *ingest = worker->ingest;
-    struct sensor *unknown = auth_unknown(ingest->auth);
+    struct sensor *sensor;
 
     if (!is_json(request)) {
-        refuse(worker, request, unknown, INGEST_REFUSED_CONTENT_TYPE, NULL, 0);
+        refuse(worker, request, auth_unknown(ingest->auth), INGEST_REFUSED_CONTENT_TYPE, NULL, 0);
         return;
     }
-    struct sensor *sensor = authenticate(ingest->auth, request);
-    if (sensor == NULL) {
-        refuse(worker, request, unknown, INGEST_REFUSED_UNAUTHORIZED, NULL, 0);
+    if (!authenticate(ingest->auth, request, &sensor)) {
+        refuse(worker, request, sensor, INGEST_REFUSED_UNAUTHORIZED, NULL, 0);
         return;
     }
     int64_t wait_s = rate_limit(&ingest->limits, sensor);

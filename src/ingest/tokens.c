@@ -178,11 +178,16 @@ static ssize_t read_all(int fd, char *data, size_t size)
 void tokens_from_file(const char *path, struct token_list *list, struct buf *problems, struct buf *warnings)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO by mistake is refused rather than waited for
     if (fd < 0 || fstat(fd, &st) != 0) {
         buf_printf(problems, "%s: %s\n", path, err_text(-errno));
         if (fd >= 0)
             close(fd);
+        return;
+    }
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+        buf_printf(problems, "%s: is not a regular file\n", path);
+        close(fd);
         return;
     }
     if ((st.st_mode & (S_IRGRP | S_IROTH)) != 0)

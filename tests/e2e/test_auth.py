@@ -215,7 +215,14 @@ def test_other_authorizations_are_refused(loom, value):
     ],
 )
 def test_sensor_id_must_be_the_tokens(loom, token, sensor_id, status):
+    sensor = SENSOR if token == TOKEN else SENSOR_2
+
+    def refused():
+        return loom.metrics().sum("loom_ingest_requests_total", sensor_id=sensor, status="401")
+
+    before = refused()
     assert loom.post(b"[]", token=token, headers=[("X-Spip-ID", sensor_id)]).status == status
+    assert refused() - before == (status == 401), "counted for the sensor of the token"
 
 
 def test_no_secret_on_the_command_line(tmp_path):

@@ -14,6 +14,15 @@ from loomtest.wire import Connection
 REFUSED = "request refused"
 
 
+def test_a_flood_of_one_reason_hides_no_other(start_loom):
+    loom = start_loom()
+    with loom.connect() as connection:
+        for _ in range(100):
+            assert connection.request(path="/wp-login.php").status == 404
+        assert connection.request(token="wrong").status == 401
+    assert loom.wait_log(message=REFUSED, reason="unauthorized")
+
+
 def test_json_lines(start_loom):
     loom = start_loom()
     loom.post(b"[{}]")
