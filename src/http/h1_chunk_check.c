@@ -9,26 +9,16 @@
 
 #include "http/h1_check.h"
 #include "http/h1_class.h"
+#include "json/lex.h"
 
 void h1_chunk_check_init(struct h1_chunk_check *check, size_t max_trailers)
 {
     *check = (struct h1_chunk_check){.state = H1_CHUNK_SIZE, .max_trailers = max_trailers};
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static enum h1_chunk_state after_size_byte(const struct h1_chunk_check *check, char c)
 {
-    if (hex_digit(c) >= 0)
+    if (lex_hex((uint8_t)c) >= 0)
         return check->left <= INT64_MAX >> 4 ? H1_CHUNK_SIZE_MORE : H1_CHUNKS_BAD;
     if (check->state == H1_CHUNK_SIZE)
         return H1_CHUNKS_BAD;
@@ -92,7 +82,7 @@ static void step(struct h1_chunk_check *check, char c, enum h1_chunk_state next)
     else if ((in_trailer(state) || in_trailer(next)) && ++check->trailers > check->max_trailers)
         check->refusal = (struct h1_refusal){431, "trailers too large"};
     else if (next == H1_CHUNK_SIZE_MORE)
-        check->left = check->left << 4 | (unsigned)hex_digit(c);
+        check->left = check->left << 4 | (unsigned)lex_hex((uint8_t)c);
     else if (next == H1_CHUNK_SIZE)
         check->line = 0;
     check->state = next;
