@@ -155,6 +155,8 @@ def curl(
     host, port = loom.ingest
     command = [
         "curl",
+        "--noproxy",
+        "*",  # whatever the environment says
         "-sS",
         "--max-time",
         "30",
@@ -192,6 +194,16 @@ def curl(
 def test_row_by_curl(shared, tmp_path, row):
     arguments, status, word = ROWS[row]
     check_answer(curl(shared, tmp_path, **arguments), status, word)
+
+
+def test_every_answer_to_a_request_has_a_duration(start_loom):
+    loom = start_loom({"observability": {"metrics_enabled": True}})
+    with loom.connect() as connection:
+        assert connection.request(path="/other").status == 404
+        assert connection.request("PUT").status == 405
+        assert connection.request().status == 401
+        assert connection.request(token=TOKEN).status == 204
+    assert loom.metrics().sum("loom_ingest_request_duration_seconds_count") == 4
 
 
 def test_head_has_no_body(shared):

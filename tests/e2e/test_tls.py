@@ -47,6 +47,14 @@ def test_versions_refused(start_loom, tls_config, certificate, version):
     wait_for(lambda: loom.metrics().sum("loom_net_handshake_failures_total") == 1, "the failed handshake to be counted")
 
 
+def test_aes_128_comes_first(start_loom, tls_config, certificate):
+    """A third less work than AES-256, which OpenSSL's own order of TLS 1.2 puts first."""
+    loom = start_loom({"server": tls_config})
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        with loom.connect(tls=context(certificate, version)) as connection:
+            assert "AES" in connection.socket.cipher()[0] and connection.socket.cipher()[2] == 128
+
+
 def test_the_listening_line_says_which(start_loom, tls_config):
     assert start_loom({"server": tls_config}).log(message="listening")[0]["protocol"] == "https"
     assert start_loom().log(message="listening")[0]["protocol"] == "http"
@@ -54,8 +62,8 @@ def test_the_listening_line_says_which(start_loom, tls_config):
 
 @pytest.mark.parametrize(
     "offered,chosen",
-    [(["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), (None, None)],
-    ids=["http/1.1", "h2-first", "none"],
+    [(["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1"), (["http/1.0"], "http/1.0"), (None, None)],
+    ids=["http/1.1", "h2-first", "http/1.0", "none"],
 )
 def test_alpn(start_loom, tls_config, certificate, offered, chosen):
     loom = start_loom({"server": tls_config})
@@ -122,6 +130,8 @@ def test_curl_over_https(start_loom, tls_config, certificate, tmp_path):
         result = subprocess.run(
             [
                 "curl",
+                "--noproxy",
+                "*",
                 "-sS",
                 option,
                 "--cacert",

@@ -19,7 +19,8 @@ from . import metrics, wire
 from .wire import PATIENCE
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-BINARY = os.environ.get("LOOM_BIN", str(REPOSITORY / "build" / "loom"))
+# Whole, as each Loom runs in a directory of its own.
+BINARY = os.path.abspath(os.environ.get("LOOM_BIN", REPOSITORY / "build" / "loom"))
 
 # The sensor of most tests. Tokens are recognisable, so that any test can look for one where none may be.
 SENSOR = "vps-frankfurt-01"
