@@ -320,9 +320,10 @@ def test_what_waits_is_charged_with_all_that_it_holds(start_loom, pipe):
         connection.send(request(token=TOKEN, body=b'[{"a":1}' + b" " * 63000 + b"]"))
     wait_for(lambda: loom.metrics().sum("loom_store_batches") == 401, "all to wait")
     assert under_sanitizer() or rss_anon(loom) - before < 8 << 20
-    Drain(pipe)
+    drain = Drain(pipe)
     assert {connection.read().status for connection in [first, *waiting]} == {204}
     assert loom_inflight(loom) == 0
+    drain.pause()
 
 
 def test_what_is_sent_ahead_stays_with_the_system(start_loom, pipe):
@@ -339,10 +340,11 @@ def test_what_is_sent_ahead_stays_with_the_system(start_loom, pipe):
         connection.send(b"POST / HTTP/1.1\r\nA: " + b"x" * 60000)
     time.sleep(0.5)
     assert under_sanitizer() or rss_anon(loom) - before < 2 << 20
-    Drain(pipe)
+    drain = Drain(pipe)
     for connection in [first, *waiting]:
         connection.close()
     wait_for(lambda: loom_inflight(loom) == 0, "nothing in flight")
+    drain.pause()
 
 
 def loom_inflight(loom):
