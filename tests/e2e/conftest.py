@@ -95,7 +95,7 @@ def tls_client(certificate):
 def demo():
     """Directory of the demo databases, which the build makes."""
     default = Path(process.BINARY).parent / "demo"
-    directory = Path(os.environ.get("LOOM_DEMO_DIR", default if default.is_dir() else REPOSITORY / "build" / "demo"))
+    directory = Path(os.environ.get("LOOM_DEMO_DIR", default if default.is_dir() else REPOSITORY / "build" / "demo")).resolve()
     for name in ("demo-city.mmdb", "demo-asn.mmdb"):
         assert (directory / name).exists(), f"no {name} in {directory}: build it, or set LOOM_DEMO_DIR"
     return directory
