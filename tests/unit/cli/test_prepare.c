@@ -187,6 +187,42 @@ static void test_all_problems_at_once(void **state)
     outcome_fini(&outcome);
 }
 
+// Of two databases each is judged, whichever is bad; what is doubtful of a good one is said once.
+static void test_both_databases_are_judged(void **state)
+{
+    struct place *place = *state;
+    const struct {
+        const char *geo, *asn;
+        const char *problems[2]; // how the lines begin, in order
+        unsigned warnings;
+    } rows[] = {
+        {"/etc/passwd", "/nope", {"/nope: No such file or directory\n", "/etc/passwd: "}, 0},
+        {place->no_db, place->no_db, {place->no_db, place->no_db}, 0},
+        {place->asn, place->city, {place->city, place->asn}, 0}, // exchanged
+        {"/nope", place->asn, {"/nope: No such file or directory\n", NULL}, 0},
+        {place->city, "/nope", {"/nope: No such file or directory\n", NULL}, 1},
+        {place->city, place->asn, {NULL, NULL}, 1},
+    };
+
+    setenv("LOOM_SENSOR_s1", "token-one", 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        place_config(place, "[enrichment]\ngeoip_db_path = \"%s\"\nasn_db_path = \"%s\"\nlanguage = \"tlh\"\n",
+                     rows[i].geo, rows[i].asn);
+        struct outcome outcome = prepare_it(place);
+        const char *line = outcome.problems.data;
+        unsigned lines = 0;
+        for (; lines < 2 && rows[i].problems[lines] != NULL; lines++) {
+            assert_memory_equal(line, rows[i].problems[lines], strlen(rows[i].problems[lines]));
+            line = strchr(line, '\n') + 1;
+        }
+        assert_string_equal(line, "");
+        assert_int_equal(count_lines(&outcome.warnings), rows[i].warnings);
+        assert_int_equal(outcome.rc != 0, lines > 0);
+        assert_int_equal(outcome.prepared.enricher == NULL, lines > 0);
+        outcome_fini(&outcome);
+    }
+}
+
 // One thing fails; the others are open and are released.
 static void assert_one_problem(struct place *place, const char *named)
 {
@@ -229,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_dates_of_the_certificate, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_wrong_file, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_all_problems_at_once, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_both_databases_are_judged, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_one_problem, place_set_up, place_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
