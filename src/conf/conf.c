@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -150,6 +151,25 @@ static bool url_has_userinfo(const char *url)
     return memchr(authority, '@', strcspn(authority, "/?#")) != NULL;
 }
 
+static int check_url(struct loading *loading, const struct option *option, const char *url,
+                     const struct toml_node *node)
+{
+    if (!(option->flags & OPTION_URL))
+        return 0;
+    if (url_has_userinfo(url)) {
+        loading_problem(loading, node,
+                        "has a user or password in the URL; set the user by its own key and the password in the "
+                        "environment");
+        return ERR_CONFIG;
+    }
+    bool http = strncasecmp(url, "http://", 7) == 0, https = strncasecmp(url, "https://", 8) == 0;
+    if ((!http && !https) || strchr("/?#", url[http ? 7 : 8]) != NULL) { // strchr finds the end of the string too
+        loading_problem(loading, node, "expected a URL, such as \"https://localhost:9200\"");
+        return ERR_CONFIG;
+    }
+    return 0;
+}
+
 static int take_string(struct loading *loading, const struct option *option, const struct toml_node *node)
 {
     if (node->string[0] == '\0' && !node->control)
@@ -164,12 +184,8 @@ static int take_string(struct loading *loading, const struct option *option, con
         problem_close(loading);
         return ERR_CONFIG;
     }
-    if (option->flags & OPTION_URL && url_has_userinfo(node->string)) {
-        loading_problem(loading, node,
-                        "has a user or password in the URL; set the user by its own key and the password in the "
-                        "environment");
+    if (check_url(loading, option, node->string, node) != 0)
         return ERR_CONFIG;
-    }
     struct endpoint endpoint;
     struct err err;
     if (option->flags & OPTION_ADDRESS && endpoint_parse(node->string, &endpoint, &err) != 0) {
@@ -192,19 +208,24 @@ static void free_list(char **list)
     mem_free(list);
 }
 
-static int take_list(struct loading *loading, const struct option *option, const struct toml_node *node)
+static int take_list(struct loading *loading, const struct option *option, char *const *strings,
+                     const struct toml_node *node)
 {
     size_t count = 0;
-    for (; node->strings[count] != NULL; count++) {
-        size_t len = strlen(node->strings[count]);
+    if (node->kind == TOML_KIND_STRING && strings[0][0] == '\0' && !node->control)
+        return 0; // "" is the default
+    for (; strings[count] != NULL; count++) {
+        size_t len = strlen(strings[count]);
         if (node->control || len == 0 || len > OPTION_STRING_MAX) {
             loading_problem(loading, node, "has an element that is empty, too long or has a control character");
             return ERR_CONFIG;
         }
+        if (check_url(loading, option, strings[count], node) != 0)
+            return ERR_CONFIG;
     }
     char **list = mem_array(count + 1, sizeof *list);
     for (size_t i = 0; i < count; i++)
-        list[i] = mem_strdup(node->strings[i]);
+        list[i] = mem_strdup(strings[i]);
 
     char ***field = field_of(loading->conf, option);
     free_list(*field);
@@ -230,7 +251,9 @@ static int take_value(struct loading *loading, const struct option *option, cons
         break;
     case OPTION_LIST:
         if (node->strings != NULL)
-            return take_list(loading, option, node);
+            return take_list(loading, option, node->strings, node);
+        if (node->kind == TOML_KIND_STRING)
+            return take_list(loading, option, (char *[]){node->string, NULL}, node);
         break;
     case OPTION_REFUSED:
         problem_open(loading, node);
@@ -295,7 +318,9 @@ static void set_defaults(struct conf *conf)
         case OPTION_LIST:
             *(char ***)field_of(conf, option) = mem_array(1, sizeof(char *));
             break;
-        case OPTION_BOOL: // false, as the whole struct was zeroed
+        case OPTION_BOOL:
+            *(bool *)field_of(conf, option) = (option->flags & OPTION_TRUE) != 0;
+            break;
         case OPTION_REFUSED:
             break;
         }

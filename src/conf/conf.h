@@ -45,18 +45,26 @@ struct conf_enrichment {
     struct conf_dns dns;
 };
 struct conf_outbox {
-    bool enabled;
-    char *dir;
+    bool enabled; // after loading: as the file says, else true for outputs on the network
+    char *dir;    // of the dead letters too, so network outputs need it in any case
     int64_t max_bytes;
+    char *when_full; // "reject" or "drop_oldest"
+    int64_t dead_letter_max_bytes;
+    bool dead_letter_overwrite;
     int64_t flush_interval_ms;
-    int64_t max_batch_size;
+    int64_t max_batch_size; // -1: no limit
     int64_t retry_backoff_ms;
     int64_t retry_max_backoff_ms;
 };
 struct conf_output {
     char *type;
     int64_t ack_timeout_ms;
-    char *elasticsearch_url, *elasticsearch_index, *elasticsearch_user;
+    char **elasticsearch_url; // NULL-terminated; one or several nodes of a cluster
+    char *elasticsearch_index, *elasticsearch_data_stream, *elasticsearch_user;
+    char *elasticsearch_ca_file, *elasticsearch_client_cert_file, *elasticsearch_client_key_file;
+    char *elasticsearch_compression; // "gzip" or "none"
+    bool elasticsearch_insecure_skip_verify;
+    bool elasticsearch_manage_template;
     char *clickhouse_url, *clickhouse_database, *clickhouse_table, *clickhouse_user;
     char **kafka_brokers; // NULL-terminated
     char *kafka_topic;

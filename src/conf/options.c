@@ -13,8 +13,10 @@
     .section = #section_, .name = #name_, .type = OPTION_##type_, .offset = offsetof(struct conf, section_.name_)
 #define REFUSED(section_, name_) .section = #section_, .name = #name_, .type = OPTION_REFUSED
 
-static const struct option_word output_types[] = {
-    {"stdout", false}, {"elasticsearch", true}, {"clickhouse", true}, {"kafka", true}, {NULL, false}};
+static const struct option_word output_types[] = {{"stdout", false},    {"elasticsearch", false}, {"opensearch", false},
+                                                  {"clickhouse", true}, {"kafka", true},          {NULL, false}};
+static const struct option_word when_full[] = {{"reject", false}, {"drop_oldest", false}, {NULL, false}};
+static const struct option_word compressions[] = {{"gzip", false}, {"none", false}, {NULL, false}};
 static const struct option_word log_levels[] = {
     {"debug", false}, {"info", false}, {"warn", false}, {"error", false}, {NULL, false}};
 static const struct option_word log_formats[] = {{"json", false}, {"console", false}, {NULL, false}};
@@ -27,8 +29,7 @@ const struct option_section option_sections[] = {
     {"enrichment", "What Loom adds to source.ip. Without databases events pass as they came."},
     {"enrichment.dns", "Names of source addresses (PTR). Not built into this version: leave it disabled."},
     {"output", "Where events go."},
-    {"output.outbox", "A queue on disk for when the output is away. Not built into this version: leave it disabled. "
-                      "The two retry_ keys are in force without it, for every output."},
+    {"output.outbox", "Events on disk until the output has them, and how deliveries are made and tried again."},
     {"logging", "Loom's own log, on standard error."},
     {"observability", "What Loom tells about itself on the management listener."},
 };
@@ -94,20 +95,40 @@ const struct option options[] = {
      .help = "Queries a second."},
 
     {KEY(output, type, WORD), .flags = OPTION_SHOWN, .text = "stdout", .words = output_types,
-     .help = "stdout writes each event as one line of JSON to standard output. The others are not built into this "
-             "version."},
+     .help = "stdout writes each event as one line of JSON to standard output. elasticsearch and opensearch are the "
+             "same output: both write documents by the bulk API."},
     {KEY(output, ack_timeout_ms, INT), .number = 10000, .min = 1, .max = 60000,
-     .help = "How long a sensor waits for its batch to be safe in the output before Loom answers 503. Spip itself "
-             "gives up after 15 seconds, so stay below that."},
-    {KEY(output, elasticsearch_url, STRING), .flags = OPTION_URL, .default_note = "none",
+     .help = "How long a sensor waits for its batch to be safe (on disk in the outbox, or without one in the output) "
+             "before Loom answers 503. Spip itself gives up after 15 seconds, so stay below that."},
+    {KEY(output, elasticsearch_url, LIST), .flags = OPTION_URL, .default_note = "none",
      .example = "\"https://localhost:9200\"",
-     .help = "For type elasticsearch: where the cluster is."},
+     .help = "For type elasticsearch and opensearch: where the cluster is. Several nodes are a list; when one fails, the "
+             "next is used."},
     {KEY(output, elasticsearch_index, STRING), .text = "loom-events",
-     .help = "For type elasticsearch: index that events are written to."},
+     .help = "Index that events are written to. %Y, %m, %d and %H stand for the UTC date and hour of the event's "
+             "@timestamp, or of its arrival where it has none: \"loom-%Y.%m.%d\"."},
+    {KEY(output, elasticsearch_data_stream, STRING), .default_note = "none", .example = "\"logs-loom.spip-default\"",
+     .help = "Data stream to write to, instead of an index. An event without @timestamp gets its arrival's."},
     {KEY(output, elasticsearch_user, STRING), .default_note = "none", .example = "\"loom\"",
-     .help = "For type elasticsearch: user."},
+     .help = "User for basic authentication; LOOM_ELASTICSEARCH_USER says the same. The password comes by "
+             "LOOM_ELASTICSEARCH_PASS. An API key comes by LOOM_ELASTICSEARCH_API_KEY, and no user goes with it."},
     {REFUSED(output, elasticsearch_pass),
-     .help = "set LOOM_ELASTICSEARCH_PASS in the environment"},
+     .help = "set LOOM_ELASTICSEARCH_PASS in the environment, or name a file in LOOM_ELASTICSEARCH_PASS_FILE"},
+    {REFUSED(output, elasticsearch_api_key),
+     .help = "set LOOM_ELASTICSEARCH_API_KEY in the environment, or name a file in LOOM_ELASTICSEARCH_API_KEY_FILE"},
+    {KEY(output, elasticsearch_ca_file, STRING), .default_note = "the system's", .example = "\"/etc/loom/elastic-ca.pem\"",
+     .help = "PEM file with the certificates that may sign the cluster's."},
+    {KEY(output, elasticsearch_client_cert_file, STRING), .default_note = "none", .example = "\"/etc/loom/client.crt\"",
+     .help = "PEM file with the certificate that Loom shows to the cluster. Needs elasticsearch_client_key_file."},
+    {KEY(output, elasticsearch_client_key_file, STRING), .default_note = "none", .example = "\"/etc/loom/client.key\"",
+     .help = "PEM file with its private key, without a passphrase."},
+    {KEY(output, elasticsearch_insecure_skip_verify, BOOL),
+     .help = "Take any certificate of the cluster. Whoever sits in between then reads events and password."},
+    {KEY(output, elasticsearch_compression, WORD), .text = "gzip", .words = compressions,
+     .help = "How requests to the cluster are compressed."},
+    {KEY(output, elasticsearch_manage_template, BOOL), .flags = OPTION_TRUE,
+     .help = "Keep an index template with the types of the ECS fields in the cluster (`loom template` prints it). One "
+             "that somebody else has changed is left alone."},
     {KEY(output, clickhouse_url, STRING), .flags = OPTION_URL, .default_note = "none",
      .example = "\"http://localhost:8123\"",
      .help = "For type clickhouse: where the server's HTTP interface is."},
@@ -124,21 +145,34 @@ const struct option options[] = {
     {KEY(output, kafka_topic, STRING), .default_note = "none", .example = "\"loom-events\"",
      .help = "For type kafka: topic."},
 
-    {KEY(output.outbox, enabled, BOOL), .flags = OPTION_UNBUILT,
-     .help = "Keep events on disk while the output is away."},
+    {KEY(output.outbox, enabled, BOOL), .default_note = "true for outputs on the network, false for stdout",
+     .example = "true",
+     .help = "Keep events on disk until the output has them: a sensor's batch is answered when it is on disk, and waits "
+             "there while the output is away. When false a batch is answered when the output has taken it, and while "
+             "the output is away sensors hear 503."},
     {KEY(output.outbox, dir, STRING), .text = "/var/lib/loom/outbox",
-     .help = "Directory of the queue."},
+     .help = "Directory of the outbox, for one Loom alone, on a local disk. The dead letters of an output on the network stand "
+             "here too, in dead-letters.ndjson, with and without the outbox."},
     {KEY(output.outbox, max_bytes, INT), .number = 256 * MIB, .min = 1, .max = 1024 * GIB,
-     .help = "Largest size of the queue."},
-    {KEY(output.outbox, flush_interval_ms, INT), .number = 10000, .min = 1, .max = 3600000,
-     .help = "How often the queue is tried again."},
-    {KEY(output.outbox, max_batch_size, INT), .number = 100, .min = 1, .max = 1000000,
-     .help = "Most events in one delivery from the queue."},
+     .help = "Largest size of the records on disk, which are compressed. The file itself takes some more."},
+    {KEY(output.outbox, when_full, WORD), .text = "reject", .words = when_full,
+     .help = "What to do beyond max_bytes: reject answers sensors with 503; drop_oldest deletes the oldest events, "
+             "counts them and goes on."},
+    {KEY(output.outbox, flush_interval_ms, INT), .number = 1000, .min = 1, .max = 3600000,
+     .help = "How long events in the outbox may wait for a fuller delivery."},
+    {KEY(output.outbox, max_batch_size, INT), .flags = OPTION_OFF, .number = -1, .min = 1, .max = 1000000,
+     .default_note = "no limit but bytes", .example = "1000",
+     .help = "Most events in one delivery."},
     {KEY(output.outbox, retry_backoff_ms, INT), .number = 1000, .min = 1, .max = 3600000,
-     .help = "First pause after a failed write to the output; it doubles with each further failure. At most "
-             "retry_max_backoff_ms. In force without the outbox, for stdout too."},
+     .help = "First pause after a failed delivery, with and without the outbox; it doubles with each further failure. At "
+             "most retry_max_backoff_ms."},
     {KEY(output.outbox, retry_max_backoff_ms, INT), .number = 30000, .min = 1, .max = 3600000,
-     .help = "Longest such pause. In force without the outbox, for stdout too."},
+     .help = "Longest such pause."},
+    {KEY(output.outbox, dead_letter_max_bytes, INT), .number = 64 * MIB, .min = 1, .max = 1024 * GIB,
+     .help = "Largest size of dead-letters.ndjson, where events stand that the output will never take. At this size they "
+             "stay in the outbox and are tried again, and /ready says so."},
+    {KEY(output.outbox, dead_letter_overwrite, BOOL),
+     .help = "At that size begin the file anew and keep the one before as dead-letters.ndjson.1."},
 
     {KEY(logging, level, WORD), .flags = OPTION_SHOWN, .text = "info", .words = log_levels,
      .help = "Least severe kind of line that is written."},
@@ -195,7 +229,7 @@ void option_print_expected(const struct option *option, struct buf *out)
                    option->flags & OPTION_OFF ? ", -1: off" : "");
         break;
     case OPTION_LIST:
-        buf_str(out, "a list of strings");
+        buf_str(out, "a string or a list of strings");
         break;
     case OPTION_REFUSED:
         buf_str(out, "nothing");

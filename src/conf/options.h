@@ -20,16 +20,17 @@ enum option_type {
     OPTION_WORD, // one of a few strings
     OPTION_BOOL,
     OPTION_INT,
-    OPTION_LIST,    // of strings
+    OPTION_LIST,    // of strings; a single string is a list of one
     OPTION_REFUSED, // a secret: known only to say where it belongs
 };
 
 enum option_flag {
     OPTION_OFF = 1 << 0,     // -1 is allowed too, and turns the limit off
     OPTION_UNBUILT = 1 << 1, // OPTION_BOOL: true needs a part that this version lacks
-    OPTION_URL = 1 << 2,     // must not carry a user and password
-    OPTION_ADDRESS = 1 << 4, // has the form of a listen address
+    OPTION_URL = 1 << 2,     // an http(s) URL, or a list of them, without user and password
+    OPTION_ADDRESS = 1 << 5, // has the form of a listen address
     OPTION_SHOWN = 1 << 3,   // in force in the example file; others stand there as comments
+    OPTION_TRUE = 1 << 4,    // OPTION_BOOL: true is the default
 };
 
 struct option_word {
@@ -46,7 +47,7 @@ struct option {
     unsigned flags;
     size_t offset;                   // of the field in struct conf: char *, bool, int64_t or char **
     const char *text;                // default of OPTION_STRING and OPTION_WORD; NULL is ""
-    int64_t number, min, max;        // default and bounds of OPTION_INT; booleans default to false, lists to empty
+    int64_t number, min, max;        // default and bounds of OPTION_INT; lists default to empty
     const struct option_word *words; // OPTION_WORD
     const char *default_note;        // what the default means, where the bare value does not tell
     const char *example;             // as written in TOML; NULL: the default

@@ -76,7 +76,13 @@ static const char reference_environment[] =
     "| variable | meaning |\n"
     "|---|---|\n"
     "| `LOOM_SENSOR_<id>` | token of the sensor, see [Tokens](#tokens) |\n"
-    "| `LOOM_ELASTICSEARCH_USER`, `LOOM_ELASTICSEARCH_PASS` | for `output.type = \"elasticsearch\"`; not read yet |\n"
+    "| `LOOM_ELASTICSEARCH_USER`, `LOOM_ELASTICSEARCH_PASS` | user and password for `output.type = \"elasticsearch\"` "
+    "and "
+    "`\"opensearch\"` |\n"
+    "| `LOOM_ELASTICSEARCH_API_KEY` | an API key for the same, as the cluster gives it (`encoded`); instead of user "
+    "and "
+    "password |\n"
+    "| each of these with `_FILE` behind it | a file that has the value on its first line |\n"
     "| `LOOM_CLICKHOUSE_USER`, `LOOM_CLICKHOUSE_PASSWORD` | for `output.type = \"clickhouse\"`; not read yet |\n"
     "\n"
     "No other variable changes what Loom does.\n";
@@ -85,7 +91,7 @@ static void print_default(const struct option *option, struct buf *out)
 {
     switch (option->type) {
     case OPTION_BOOL:
-        buf_str(out, "false");
+        buf_str(out, option->flags & OPTION_TRUE ? "true" : "false");
         break;
     case OPTION_INT:
         buf_int(out, option->number);

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "conf/load.h"
@@ -72,6 +73,32 @@ static void check_backoff(struct loading *loading)
     loading_problem(loading, node, text);
 }
 
+static bool is_network(const char *type)
+{
+    return strcmp(type, "stdout") != 0;
+}
+
+static void check_output(struct loading *loading)
+{
+    struct conf_output *output = &loading->conf->output;
+    const struct toml_node *node;
+
+    if (loaded(loading, "output.outbox.enabled")->node == NULL)
+        output->outbox.enabled = is_network(output->type);
+    bool elasticsearch = strcmp(output->type, "elasticsearch") == 0 || strcmp(output->type, "opensearch") == 0;
+    if (elasticsearch && output->elasticsearch_url[0] == NULL &&
+        (node = blamed(loading, "output.type", "output.elasticsearch_url")) != NULL)
+        loading_problem(loading, node, "needs output.elasticsearch_url, which is not set");
+    if (loaded(loading, "output.elasticsearch_index")->node != NULL && output->elasticsearch_data_stream[0] != '\0' &&
+        (node = blamed(loading, "output.elasticsearch_data_stream", "output.elasticsearch_index")) != NULL)
+        loading_problem(loading, node, "and output.elasticsearch_index exclude each other: remove one");
+    bool cert = output->elasticsearch_client_cert_file[0] != '\0',
+         key = output->elasticsearch_client_key_file[0] != '\0';
+    if (cert != key && (node = blamed(loading, "output.elasticsearch_client_cert_file",
+                                      "output.elasticsearch_client_key_file")) != NULL)
+        loading_problem(loading, node, "a client certificate and its key are set together");
+}
+
 void loading_check_rules(struct loading *loading)
 {
     const struct conf_server *server = &loading->conf->server;
@@ -81,4 +108,5 @@ void loading_check_rules(struct loading *loading)
                    "is set, but server.tls is not true: set it, or remove this");
     check_memory(loading);
     check_backoff(loading);
+    check_output(loading);
 }

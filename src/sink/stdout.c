@@ -30,7 +30,8 @@
 // so `interrupted` is set first and the pump interrupts again and again.
 
 #define WRITE_MAX_BYTES  (128 * 1024) // sensors are answered after each write, so not too much in one
-#define INTERRUPT_SIGNAL SIGURG       // ignored by default, and by all who see it come without asking for it
+#define HAND_OVER_BYTES  (1024 * 1024)
+#define INTERRUPT_SIGNAL SIGURG // ignored by default, and by all who see it come without asking for it
 
 struct sink_stdout {
     struct sink sink;
@@ -43,6 +44,7 @@ struct sink_stdout {
 
 // Where a hand-over stands: what is before is out and settled.
 struct progress {
+    struct handover *handover;
     const struct sink_item *items;
     size_t count;
     size_t item;   // the first one that is not all out
@@ -137,8 +139,8 @@ static const char *cut_off(size_t sent)
 
 // ---- the contract ----
 
-static int stdout_open(const struct conf_output *conf, const struct sink_report *report, struct sink **out,
-                       struct err *err)
+static int stdout_open(const struct conf_output *conf, const struct sink_report *report, struct sink_limits *limits,
+                       struct sink **out, struct err *err)
 {
     (void)conf; // nothing to configure
     int flags = fcntl(STDOUT_FILENO, F_GETFL);
@@ -159,6 +161,8 @@ static int stdout_open(const struct conf_output *conf, const struct sink_report 
     self->report = *report;
     self->thread = pthread_self();
     self->owes_end = starts_within_line();
+    *limits =
+        (struct sink_limits){.max_bytes = HAND_OVER_BYTES, .max_events = UINT32_MAX, .in_flight = 1, .ordered = true};
     *out = &self->sink;
     return 0;
 }
@@ -221,7 +225,7 @@ static void advance(struct sink_stdout *self, struct progress *at, size_t writte
             at->done = 0;
         }
         if (event > first)
-            self->report.settle(self->report.ctx, item->batch, first, event - first, VERDICT_DELIVERED);
+            self->report.settle(self->report.ctx, at->handover, item->batch, first, event - first, VERDICT_DELIVERED);
         if (event < end)
             return;
     }
@@ -257,19 +261,21 @@ static int write_out(struct sink_stdout *self, struct progress *at)
     return 0;
 }
 
-static void stdout_deliver(struct sink *sink, const struct sink_item *items, size_t count)
+static void stdout_deliver(struct sink *sink, struct handover *handover)
 {
     struct sink_stdout *self = stdout_of(sink);
-    struct progress at = {.items = items, .count = count};
+    struct progress at = {.handover = handover, .items = handover->items, .count = handover->count};
     char error[ERR_TEXT_MAX] = "";
     int rc = write_out(self, &at);
     if (rc < 0)
         snprintf(error, sizeof error, "stdout: %s", rc == -EINTR ? "interrupted" : err_text(rc));
-    for (; at.item < count; at.item++, at.done = 0) {
-        const struct sink_item *item = &items[at.item];
-        self->report.settle(self->report.ctx, item->batch, item->first + at.done, item->count - at.done, VERDICT_RETRY);
+    for (; at.item < at.count; at.item++, at.done = 0) {
+        const struct sink_item *item = &at.items[at.item];
+        self->report.settle(self->report.ctx, handover, item->batch, item->first + at.done, item->count - at.done,
+                            VERDICT_RETRY);
     }
-    self->report.done(self->report.ctx, error);
+    const struct sink_outcome outcome = {.result = rc < 0 ? SINK_DOWN : SINK_OK, .error = error};
+    self->report.done(self->report.ctx, handover, &outcome);
 }
 
 static void stdout_interrupt(struct sink *sink)

@@ -54,6 +54,13 @@ static bool memory_accepts(struct store *store)
     return memory_why_not(memory_of(store)) == 0;
 }
 
+// What keeps it from accepting is the output, and /ready has that from the pump.
+static void memory_health(struct store *store, struct store_health *out)
+{
+    (void)store;
+    *out = (struct store_health){.accepts = true};
+}
+
 static int memory_append(struct store *store, struct batch *batch)
 {
     struct store_memory *memory = memory_of(store);
@@ -109,6 +116,14 @@ static size_t memory_take(struct store *store, struct batch **out, size_t max)
     return count;
 }
 
+// Nothing survives a restart, so all of a batch that is taken is open.
+static uint32_t memory_next_open(struct store *store, const struct batch *batch, uint32_t from, uint32_t *first)
+{
+    (void)store;
+    *first = from;
+    return batch->count - from;
+}
+
 // One writer, so no locked instruction; released, so that who sees this count sees what was appended before it.
 static void count_out(uint64_t *count, uint64_t n)
 {
@@ -146,6 +161,7 @@ static void memory_give_back(struct store *store, struct batch *batch)
 static void memory_stats(struct store *store, struct store_stats *out)
 {
     struct store_memory *memory = memory_of(store);
+    *out = (struct store_stats){0};
     // What is settled is read first: it can only be less than what is appended when that is read.
     uint64_t batches = __atomic_load_n(&memory->batches_out, __ATOMIC_ACQUIRE);
     uint64_t events = __atomic_load_n(&memory->events_out, __ATOMIC_ACQUIRE);
@@ -175,9 +191,11 @@ struct store *store_memory_new(void)
         .name = "memory",
         .attach = memory_attach,
         .accepts = memory_accepts,
+        .health = memory_health,
         .append = memory_append,
         .kick = memory_kick,
         .take = memory_take,
+        .next_open = memory_next_open,
         .settle = memory_settle,
         .give_back = memory_give_back,
         .stats = memory_stats,
