@@ -3,7 +3,10 @@
 // The most that Loom's own HTTP layer can do: takes requests, drops their bodies, answers 204. bench/run puts Loom's
 // figures beside it.
 //
-//     bench_discard [--tls CERT KEY] [--workers N] ADDRESS
+//     bench_discard [--tls CERT KEY] [--workers N] [--bulk] ADDRESS
+//
+// --bulk: an Elasticsearch that throws documents away. It counts the lines of a request that is not compressed and says
+// of each document that it has been created; it knows nothing of ids, mappings or templates.
 //
 // Prints the address it listens on (with the port the system chose), and serves until SIGTERM or SIGINT. The main
 // thread accepts and hands each connection to the worker that has the fewest, as loomd does.
@@ -15,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "http/server.h"
 #include "net/listener.h"
@@ -49,12 +53,60 @@ static void answer(void *ctx, struct http_request *request)
     http_respond(request, &(struct http_response){.status = 204});
 }
 
+// ---- --bulk
+
+static void bulk_headers(void *ctx, struct http_request *request)
+{
+    (void)ctx;
+    request->handler_data = mem_zalloc(sizeof(size_t));
+}
+
+static void bulk_body(void *ctx, struct http_request *request, const char *data, size_t len)
+{
+    size_t *lines = request->handler_data;
+
+    (void)ctx;
+    for (const char *at = data; (at = memchr(at, '\n', len - (size_t)(at - data))) != NULL; at++)
+        ++*lines;
+}
+
+static void bulk_answer(void *ctx, struct http_request *request)
+{
+    static const char item[] = "{\"create\":{\"status\":201}}";
+    size_t *lines = request->handler_data;
+    struct buf body = BUF_EMPTY;
+
+    (void)ctx;
+    if (request->method == HTTP_METHOD_POST) {
+        buf_str(&body, "{\"errors\":false,\"items\":[");
+        for (size_t i = 0; i < *lines / 2; i++)
+            buf_printf(&body, "%s%s", i > 0 ? "," : "", item);
+        buf_str(&body, "]}");
+    } else {
+        buf_str(&body, "{\"version\":{\"number\":\"8.0.0\"}}");
+    }
+    mem_free(lines);
+    http_respond(request, &(struct http_response){.status = 200,
+                                                  .content_type = "application/json",
+                                                  .headers = "X-Elastic-Product: Elasticsearch\r\n",
+                                                  .body = {body.data, body.len}});
+    buf_fini(&body);
+}
+
+static void bulk_abort(void *ctx, struct http_request *request, int reason)
+{
+    (void)ctx, (void)reason;
+    mem_free(request->handler_data);
+}
+
 static void ignore_abort(void *ctx, struct http_request *request, int reason)
 {
     (void)ctx, (void)request, (void)reason;
 }
 
 static const struct http_handler discard = {ignore_headers, drop_body, answer, ignore_abort};
+static const struct http_handler bulk = {bulk_headers, bulk_body, bulk_answer, bulk_abort};
+static const struct http_handler *handler = &discard;
 
 struct handover {
     struct mail mail;
@@ -104,7 +156,7 @@ static void start_worker(struct worker *worker)
 {
     worker->loop = loop_new();
     worker->server = http_server_new(
-        &(struct http_server_conf){.loop = worker->loop, .handler = &discard, .limits = HTTP_LIMITS_DEFAULT});
+        &(struct http_server_conf){.loop = worker->loop, .handler = handler, .limits = HTTP_LIMITS_DEFAULT});
     if (pthread_create(&worker->thread, NULL, run_worker, worker) != 0) {
         fputs("bench_discard: no thread\n", stderr);
         exit(1);
@@ -127,7 +179,7 @@ static void on_signal(struct loop_signal *signal, int number)
 
 static int usage(void)
 {
-    fputs("usage: bench_discard [--tls CERT KEY] [--workers N] ADDRESS\n", stderr);
+    fputs("usage: bench_discard [--tls CERT KEY] [--workers N] [--bulk] ADDRESS\n", stderr);
     return 2;
 }
 
@@ -178,6 +230,8 @@ int main(int argc, char **argv)
             i += 2;
         } else if (strcmp(argv[i], "--workers") == 0 && argc - i > 1) {
             worker_count = (unsigned)strtoul(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--bulk") == 0) {
+            handler = &bulk;
         } else {
             return usage();
         }

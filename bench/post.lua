@@ -27,6 +27,14 @@ function request()
   return requests[next_request]
 end
 
+-- Milliseconds that a connection waits after an answer: for a load below what the server can do.
+local delay_ms = tonumber(os.getenv("LOOM_BENCH_DELAY_MS") or "0")
+if delay_ms > 0 then
+  function delay()
+    return delay_ms
+  end
+end
+
 function done(summary, latency, _)
   local errors = summary.errors
   io.stderr:write(string.format(

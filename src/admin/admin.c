@@ -18,23 +18,52 @@ static void add_reason(struct buf *reasons, const char *reason, const char *deta
     buf_char(reasons, '}');
 }
 
-bool admin_ready(const struct admin *admin, struct buf *reasons)
+// What is wrong with the output keeps sensors away only when they would have to wait for it: a durable store takes their
+// batches all the same, and the reason is told to who asks.
+static bool add_output(const struct admin *admin, struct buf *reasons)
 {
     struct pump_state state;
+    bool ready = true;
+
+    if (admin->pump == NULL)
+        return true;
+    pump_state(admin->pump, &state);
+    if (!state.up) {
+        add_reason(reasons, "output", state.reason);
+        ready = admin->store->ops->durable;
+    }
+    if (state.dead_letters[0] != '\0') {
+        add_reason(reasons, "dead_letters", state.dead_letters);
+        ready = ready && admin->store->ops->durable;
+    }
+    return ready;
+}
+
+static bool add_store(const struct admin *admin, struct buf *reasons)
+{
+    struct store_health health;
+
+    if (admin->store == NULL)
+        return true;
+    admin->store->ops->health(admin->store, &health);
+    if (!health.accepts)
+        add_reason(reasons, "outbox", health.reason);
+    return health.accepts;
+}
+
+bool admin_ready(const struct admin *admin, struct buf *reasons)
+{
+    bool ready = admin->phase == ADMIN_SERVING;
 
     if (admin->phase == ADMIN_STARTING)
         add_reason(reasons, "starting", NULL);
     if (admin->phase == ADMIN_DRAINING)
         add_reason(reasons, "draining", NULL);
-    if (admin->pump != NULL) {
-        pump_state(admin->pump, &state);
-        if (!state.up)
-            add_reason(reasons, "output", state.reason);
-    }
-    if (reasons->len == 0)
-        return true;
-    buf_char(reasons, ']');
-    return false;
+    ready = add_store(admin, reasons) && ready;
+    ready = add_output(admin, reasons) && ready;
+    if (reasons->len > 0)
+        buf_char(reasons, ']');
+    return ready;
 }
 
 static void respond(struct http_request *request, unsigned status, const char *type, struct text body)
@@ -48,10 +77,11 @@ static void on_headers(void *ctx, struct http_request *request)
     struct buf body = BUF_EMPTY;
 
     if (text_eq(request->path, TEXT("/ready"))) {
-        if (admin_ready(admin, &body))
-            respond(request, 200, "text/plain", TEXT("ok"));
+        unsigned status = admin_ready(admin, &body) ? 200 : 503;
+        if (body.len == 0)
+            respond(request, status, "text/plain", TEXT("ok"));
         else
-            respond(request, 503, "application/json", (struct text){body.data, body.len});
+            respond(request, status, "application/json", (struct text){body.data, body.len});
     } else if (!text_eq(request->path, TEXT("/metrics"))) {
         respond(request, 200, "text/plain", TEXT("ok"));
     } else if (admin->metrics_enabled && admin->phase != ADMIN_STARTING) {

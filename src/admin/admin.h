@@ -36,7 +36,8 @@ struct admin {
 extern const struct http_handler admin_handler;
 extern const char *const admin_paths[]; // NULL-terminated
 
-// True when a sensor may be sent here; else `reasons` gets a JSON list: [{"reason":"output","detail":"stdout: Broken pipe"}].
+// True when a sensor may be sent here. `reasons` gets a JSON list of what is wrong, [{"reason":"output","detail":"stdout: Broken
+// pipe"}], or nothing. With a durable store there can be reasons although it is ready: the output is away, and events wait on disk.
 bool admin_ready(const struct admin *admin, struct buf *reasons);
 
 // The metrics in Prometheus' text format 0.0.4. Labels come from the configuration and from fixed words only.

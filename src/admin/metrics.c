@@ -7,6 +7,7 @@
 #include "admin/admin.h"
 #include "admin/expose.h"
 #include "admin/process.h"
+#include "base/clock.h"
 #include "net/stats.h"
 
 static const char *const db_names[ENRICH_DB_COUNT] = {[ENRICH_DB_ASN] = "asn", [ENRICH_DB_GEO] = "geo"};
@@ -172,14 +173,21 @@ static void output_family(const struct admin *admin, struct buf *out, const char
     labelled(out, name, "output", admin->output, value);
 }
 
+// A copy, so that all its numbers are of about the same moment.
+static void write_handovers(struct buf *out, const struct histogram *durations)
+{
+    struct histogram sum = {0};
+    expose_histogram_add(&sum, durations);
+    expose_histogram(out, "loom_output_handover_duration_seconds", "How long the output took for a hand-over.", &sum,
+                     histogram_duration_ns, 1e9);
+}
+
 static void write_output(const struct admin *admin, struct buf *out)
 {
     const struct sink_stats *stats = pump_sink_stats(admin->pump);
-    struct store_stats store;
     struct pump_state state;
 
     pump_state(admin->pump, &state);
-    admin->store->ops->stats(admin->store, &store);
     output_family(admin, out, "loom_output_up", EXPOSE_GAUGE, "1 while the output takes events.", state.up ? 1 : 0);
     output_family(admin, out, "loom_output_writes_total", EXPOSE_COUNTER, "Writes to the output.",
                   (double)counter_get(&stats->writes));
@@ -189,12 +197,40 @@ static void write_output(const struct admin *admin, struct buf *out)
                   (double)counter_get(&stats->rejected));
     output_family(admin, out, "loom_output_bytes_total", EXPOSE_COUNTER, "Bytes the output has taken.",
                   (double)counter_get(&stats->bytes));
-    output_family(admin, out, "loom_output_errors_total", EXPOSE_COUNTER, "Writes to the output that failed.",
+    output_family(admin, out, "loom_output_retried_total", EXPOSE_COUNTER, "Events handed over that have to go again.",
+                  (double)counter_get(&stats->retried));
+    output_family(admin, out, "loom_output_errors_total", EXPOSE_COUNTER, "Hand-overs that failed, all or in part.",
                   (double)counter_get(&stats->errors));
+    output_family(admin, out, "loom_output_in_flight_events", EXPOSE_GAUGE, "Events the output has not answered for.",
+                  (double)counter_get(&stats->in_flight));
+    write_handovers(out, &stats->handover_ns);
+}
+
+static void write_store(const struct admin *admin, struct buf *out)
+{
+    struct store_stats store;
+
+    admin->store->ops->stats(admin->store, &store);
     family_sample(out, "loom_store_batches", EXPOSE_GAUGE, "Batches on their way to the output.",
                   (double)store.batches);
     family_sample(out, "loom_store_events", EXPOSE_GAUGE, "Events on their way to the output.", (double)store.events);
     family_sample(out, "loom_store_bytes", EXPOSE_GAUGE, "Bytes on their way to the output.", (double)store.bytes);
+    if (!admin->store->ops->durable)
+        return;
+    int64_t age_ns = store.oldest_real_ns > 0 ? clock_real_ns() - store.oldest_real_ns : 0;
+    family_sample(out, "loom_store_oldest_age_seconds", EXPOSE_GAUGE, "Age of the oldest event the output lacks.",
+                  age_ns > 0 ? (double)age_ns / 1e9 : 0);
+    family_sample(out, "loom_store_max_bytes", EXPOSE_GAUGE, "output.outbox.max_bytes.", (double)store.bytes_max);
+    family_sample(out, "loom_store_dropped_events_total", EXPOSE_COUNTER, "Events deleted by when_full drop_oldest.",
+                  (double)store.dropped_events);
+    family_sample(out, "loom_store_damaged_records_total", EXPOSE_COUNTER, "Records that could not be read, set aside.",
+                  (double)store.damaged_records);
+    family_sample(out, "loom_store_errors_total", EXPOSE_COUNTER, "Commits and reads that failed.",
+                  (double)store.errors);
+    expose_histogram(out, "loom_store_commit_duration_seconds", "Time of a commit, its sync included.",
+                     &store.commit_ns, histogram_duration_ns, 1e9);
+    expose_histogram(out, "loom_store_commit_batches", "Batches in a commit.", &store.commit_batches, histogram_events,
+                     1);
 }
 
 static void write_process(const struct admin *admin, struct buf *out)
@@ -222,5 +258,6 @@ void admin_metrics(const struct admin *admin, struct buf *out)
     write_enrich(admin, out);
     write_net(out);
     write_output(admin, out);
+    write_store(admin, out);
     write_process(admin, out);
 }

@@ -10,12 +10,14 @@ const char args_usage[] =
     "\n"
     "Takes batches of ECS events from Spip sensors over HTTPS, adds AS and geography, and delivers them.\n"
     "\n"
-    "  loom -config FILE         run (default ./loom.toml)\n"
-    "  loom check -config FILE   check everything that a start would check, say what was found, and end\n"
-    "  loom example              print an example configuration\n"
-    "  loom reference            print the reference of the configuration (Markdown)\n"
-    "  loom -version             print the version\n"
-    "  loom -help                print this\n"
+    "  loom -config FILE           run (default ./loom.toml)\n"
+    "  loom check -config FILE     check everything that a start would check, say what was found, and end\n"
+    "  loom outbox -config FILE    what waits on disk for the output; also while Loom runs\n"
+    "  loom template -config FILE  print the index template for Elasticsearch or OpenSearch\n"
+    "  loom example                print an example configuration\n"
+    "  loom reference              print the reference of the configuration (Markdown)\n"
+    "  loom -version               print the version\n"
+    "  loom -help                  print this\n"
     "\n"
     "Sensor tokens come by environment, LOOM_SENSOR_<id>=<token>, or from auth.token_file.\n"
     "Exit status: 0 done, 1 a start failed, 2 the command line or the configuration is wrong.\n";
@@ -24,8 +26,9 @@ static const struct {
     const char *name;
     enum args_command command;
 } commands[] = {
-    {"run", ARGS_RUN},         {"check", ARGS_CHECK},     {"reference", ARGS_REFERENCE},
-    {"example", ARGS_EXAMPLE}, {"version", ARGS_VERSION}, {"help", ARGS_HELP},
+    {"run", ARGS_RUN},           {"check", ARGS_CHECK},         {"outbox", ARGS_OUTBOX},
+    {"template", ARGS_TEMPLATE}, {"reference", ARGS_REFERENCE}, {"example", ARGS_EXAMPLE},
+    {"version", ARGS_VERSION},   {"help", ARGS_HELP},
 };
 
 static bool find_command(const char *name, enum args_command *out)

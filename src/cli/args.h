@@ -5,14 +5,23 @@
 
 #include "base/err.h"
 
-enum args_command { ARGS_RUN, ARGS_CHECK, ARGS_VERSION, ARGS_HELP, ARGS_REFERENCE, ARGS_EXAMPLE };
+enum args_command {
+    ARGS_RUN,
+    ARGS_CHECK,
+    ARGS_OUTBOX,
+    ARGS_TEMPLATE,
+    ARGS_VERSION,
+    ARGS_HELP,
+    ARGS_REFERENCE,
+    ARGS_EXAMPLE,
+};
 
 struct args {
     enum args_command command;
     const char *config; // points into argv, or at the default "./loom.toml"
 };
 
-// loom [run|check|reference|example] [-config FILE] [-version] [-help]. Options with one dash or two, value after a space or
+// loom [run|check|outbox|template|reference|example] [-config FILE] [-version] [-help]. Options with one dash or two, value after a space or
 // '='. 0, or -EINVAL with a text that names the argument.
 int args_parse(int argc, char **argv, struct args *out, struct err *err);
 

@@ -75,13 +75,13 @@ static int prepare_enricher(struct prepared *out, struct buf *problems, struct b
     return rc;
 }
 
-static int prepare_sink(struct prepared *out, struct buf *problems)
+static int prepare_sink(struct prepared *out, struct buf *problems, struct buf *warnings)
 {
     struct err err = {0};
 
     out->sink = sink_find(out->conf.output.type);
     if (out->sink != NULL)
-        return 0;
+        return out->sink->check != NULL ? out->sink->check(&out->conf.output, problems, warnings) : 0;
     err_set(&err, ERR_UNBUILT, "output.type \"%s\" is not built into this version of Loom", out->conf.output.type);
     add_line(problems, &err);
     return ERR_UNBUILT;
@@ -108,7 +108,7 @@ int prepare(const char *config, struct prepared *out, struct buf *problems, stru
         auth_open(environ, token_file, &out->auth, problems, warnings),
         prepare_tls(out, problems, warnings),
         prepare_enricher(out, problems, warnings),
-        prepare_sink(out, problems),
+        prepare_sink(out, problems, warnings),
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i] != 0)

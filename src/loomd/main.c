@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "cli/args.h"
 #include "cli/check.h"
+#include "cli/outbox.h"
 #include "cli/prepare.h"
+#include "cli/template.h"
 #include "loomd/service.h"
 
 #ifndef LOOM_VERSION
@@ -136,6 +138,10 @@ int main(int argc, char **argv)
     switch (args.command) {
     case ARGS_CHECK:
         return check_run(args.config);
+    case ARGS_OUTBOX:
+        return outbox_run(args.config);
+    case ARGS_TEMPLATE:
+        return template_run(args.config);
     case ARGS_VERSION:
         return print_text(TEXT("loom " LOOM_VERSION "\n"));
     case ARGS_HELP:

@@ -21,6 +21,7 @@
 #include "loomd/worker.h"
 #include "net/listener.h"
 #include "net/stats.h"
+#include "store/durable.h"
 #include "store/memory.h"
 
 enum { SHUTDOWN_MS = 15000, LAST_TRY_MS = 500, MANAGEMENT_ROUTES = 8, MANAGEMENT_CONNECTIONS = 64 };
@@ -123,7 +124,13 @@ static int start_output(struct service *service, struct err *err)
     const struct conf *conf = &service->prepared->conf;
     const struct pump_conf pump = {.output = &conf->output, .stuck_ms = conf->output.ack_timeout_ms};
 
-    service->store = store_memory_new();
+    int rc = 0;
+    if (conf->output.outbox.enabled)
+        rc = store_durable_open(&conf->output.outbox, &service->store, err);
+    else
+        service->store = store_memory_new();
+    if (rc != 0)
+        return rc;
     return pump_start(&pump, service->prepared->sink, service->store, &service->pump, err);
 }
 
@@ -296,14 +303,15 @@ static void stop(struct service *service)
         service->store->ops->drain(service->store);
     if (service->pump != NULL) {
         uint64_t given_back = pump_stop(service->pump, output_grace_ms(service));
-        if (given_back > 0)
+        if (given_back > 0 && !service->store->ops->durable)
             LOG(LOG_WARN, "the output did not take all events; none of them was acknowledged",
                 LOG_INT("events", given_back));
     }
-    for (size_t i = 0; i < service->worker_count; i++)
-        worker_stop(service->workers[i]);
+    // Sends back every batch that it still has, so before the workers, which wait for those, end.
     if (service->store != NULL)
         service->store->ops->close(service->store);
+    for (size_t i = 0; i < service->worker_count; i++)
+        worker_stop(service->workers[i]);
     pump_free(service->pump);
     loop_timer_close(&service->shutdown_timer);
     loop_signal_close(&service->sigterm);
