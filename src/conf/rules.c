@@ -89,7 +89,9 @@ static void check_output(struct loading *loading)
     if (elasticsearch && output->elasticsearch_url[0] == NULL &&
         (node = blamed(loading, "output.type", "output.elasticsearch_url")) != NULL)
         loading_problem(loading, node, "needs output.elasticsearch_url, which is not set");
-    if (loaded(loading, "output.elasticsearch_index")->node != NULL && output->elasticsearch_data_stream[0] != '\0' &&
+    // An index that is the default anyway contradicts nothing: the example with all its keys in force is one.
+    bool index = strcmp(output->elasticsearch_index, option_find("output.elasticsearch_index")->text) != 0;
+    if (index && output->elasticsearch_data_stream[0] != '\0' &&
         (node = blamed(loading, "output.elasticsearch_data_stream", "output.elasticsearch_index")) != NULL)
         loading_problem(loading, node, "and output.elasticsearch_index exclude each other: remove one");
     bool cert = output->elasticsearch_client_cert_file[0] != '\0',

@@ -22,7 +22,6 @@
 // is found by who asks, from the time of the last progress.
 
 #define TAKE_MAX_BATCHES     64
-#define HAND_OVER_BYTES      (1024 * 1024)
 #define INTERRUPT_EVERY_MS   10
 #define REJECTED_LINES_PER_S 1
 
@@ -45,14 +44,15 @@ struct pump {
     struct items pending; // what is neither delivered nor rejected, in order
     size_t pending_at;    // those before are done with
     struct items retry;   // of this hand-over
-    size_t handed;        // items of this hand-over
-    uint64_t unreported;  // events of this hand-over that have no verdict yet
-    uint64_t rejected;    // events of this hand-over
-    bool delivering;      // a hand-over is under way
-    bool in_deliver;      // ... and the sink's function has not returned
-    bool backing_off;     // ... or the last one failed and its timer runs
-    bool asleep;          // the next append is to send wake_mail, or has done so
-    bool wake_is_due;     // wake_mail is in the mailbox, so it must not be sent again
+    struct sink_limits limits;
+    struct handover handover; // under way; its items are the next of pending
+    uint64_t unreported;      // events of this hand-over that have no verdict yet
+    uint64_t rejected;        // events of this hand-over
+    bool delivering;          // a hand-over is under way
+    bool in_deliver;          // ... and the sink's function has not returned
+    bool backing_off;         // ... or the last one failed and its timer runs
+    bool asleep;              // the next append is to send wake_mail, or has done so
+    bool wake_is_due;         // wake_mail is in the mailbox, so it must not be sent again
     bool over;
     struct backoff backoff;
     struct loop_timer timer;
@@ -117,6 +117,7 @@ void pump_state(struct pump *pump, struct pump_state *out)
     pthread_mutex_lock(&pump->mutex);
     out->up = __atomic_load_n(&pump->up, __ATOMIC_RELAXED);
     out->since_real_ns = pump->since_real_ns;
+    out->dead_letters[0] = '\0';
     snprintf(out->reason, sizeof out->reason, "%.*s", (int)sizeof out->reason - 1, out->up ? "" : pump->reason);
     pthread_mutex_unlock(&pump->mutex);
     if (!out->up || pump_delivering(pump))
@@ -183,9 +184,11 @@ static void items_push(struct items *items, struct sink_item item)
     items->at[items->count++] = item;
 }
 
-static void on_settle(void *ctx, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict)
+static void on_settle(void *ctx, struct handover *handover, struct batch *batch, uint32_t first, uint32_t count,
+                      enum verdict verdict)
 {
     struct pump *pump = ctx;
+    (void)handover;
     INVARIANT(pump->delivering && count <= pump->unreported);
     pump->unreported -= count;
     if (count == 0)
@@ -199,6 +202,13 @@ static void on_settle(void *ctx, struct batch *batch, uint32_t first, uint32_t c
         pump->rejected += count;
     counter_bump(verdict == VERDICT_REJECTED ? &pump->stats.rejected : &pump->stats.events, count);
     pump->store->ops->settle(pump->store, batch, first, count, verdict);
+}
+
+static void on_reject(void *ctx, struct handover *handover, struct batch *batch, uint32_t event, unsigned status,
+                      struct text kind, struct text reason)
+{
+    (void)status, (void)kind, (void)reason;
+    on_settle(ctx, handover, batch, event, 1, VERDICT_REJECTED);
 }
 
 static void pump_work(struct pump *pump);
@@ -221,7 +231,7 @@ static void back_off(struct pump *pump)
 // Puts what is to be retried in the place of what was handed over.
 static void pend_again(struct pump *pump)
 {
-    for (size_t i = pump->pending_at + pump->handed; i < pump->pending.count; i++)
+    for (size_t i = pump->pending_at + pump->handover.count; i < pump->pending.count; i++)
         items_push(&pump->retry, pump->pending.at[i]);
     struct items spare = pump->pending;
     pump->pending = pump->retry;
@@ -240,10 +250,10 @@ static void tell_rejected(struct pump *pump)
     pump->rejected = 0;
 }
 
-static void on_done(void *ctx, const char *error)
+static void on_done(void *ctx, struct handover *handover, const struct sink_outcome *outcome)
 {
     struct pump *pump = ctx;
-    INVARIANT(pump->delivering && pump->unreported == 0);
+    INVARIANT(pump->delivering && pump->unreported == 0 && handover == &pump->handover);
     pump->delivering = false;
     __atomic_store_n(&pump->progress_ns, 0, __ATOMIC_RELAXED);
     if (pump->rejected > 0)
@@ -251,10 +261,10 @@ static void on_done(void *ctx, const char *error)
     if (pump->retry.count > 0) {
         pend_again(pump);
         counter_bump(&pump->stats.errors, 1);
-        went_down(pump, error);
+        went_down(pump, outcome->error);
         back_off(pump);
     } else {
-        pump->pending_at += pump->handed;
+        pump->pending_at += handover->count;
         backoff_reset(&pump->backoff);
         went_up(pump);
     }
@@ -269,18 +279,19 @@ static uint64_t item_bytes(const struct sink_item *item)
 
 static void hand_over(struct pump *pump)
 {
-    const struct sink_item *items = pump->pending.at + pump->pending_at;
+    struct sink_item *items = pump->pending.at + pump->pending_at;
     size_t waiting = pump->pending.count - pump->pending_at;
-    uint64_t bytes = 0;
-    pump->handed = 0;
-    while (pump->handed < waiting && bytes < HAND_OVER_BYTES) {
-        bytes += item_bytes(&items[pump->handed]);
-        pump->unreported += items[pump->handed++].count;
+    struct handover *handover = &pump->handover;
+    *handover = (struct handover){.items = items};
+    while (handover->count < waiting && handover->bytes < pump->limits.max_bytes) {
+        handover->bytes += item_bytes(&items[handover->count]);
+        handover->events += items[handover->count++].count;
     }
+    pump->unreported = handover->events;
     pump->delivering = true;
     pump->in_deliver = true;
     __atomic_store_n(&pump->progress_ns, clock_mono_ns(), __ATOMIC_RELAXED);
-    pump->ops->deliver(pump->sink, items, pump->handed);
+    pump->ops->deliver(pump->sink, handover);
     pump->in_deliver = false;
 }
 
@@ -410,9 +421,13 @@ static void *pump_thread(void *arg)
 {
     struct pump *pump = arg;
     pthread_setname_np(pthread_self(), "pump");
-    const struct sink_report report = {
-        .settle = on_settle, .done = on_done, .ctx = pump, .stats = &pump->stats, .loop = pump->loop};
-    int rc = pump->ops->open(pump->output, &report, &pump->sink, pump->open_err);
+    const struct sink_report report = {.settle = on_settle,
+                                       .reject = on_reject,
+                                       .done = on_done,
+                                       .ctx = pump,
+                                       .stats = &pump->stats,
+                                       .loop = pump->loop};
+    int rc = pump->ops->open(pump->output, &report, &pump->limits, &pump->sink, pump->open_err);
     pthread_mutex_lock(&pump->mutex);
     pump->opened = true;
     pump->open_rc = rc;

@@ -19,6 +19,8 @@ struct pump_state {
     bool up;               // false: the last delivery failed, or one has made no progress for longer than stuck_ms
     char reason[256];      // why not: "stdout: No space left on device"
     int64_t since_real_ns; // up or down since then
+    // Why rejected events wait: "dead letters: full (67108864 bytes), events wait"; "" if none do.
+    char dead_letters[256];
 };
 
 struct pump_conf {

@@ -44,20 +44,22 @@ void rig_output(bool up)
     __atomic_store_n(&output_up, up, __ATOMIC_RELEASE);
 }
 
-static void output_deliver(struct sink *sink, const struct sink_item *items, size_t count)
+static void output_deliver(struct sink *sink, struct handover *handover)
 {
     const struct sink_report *report = &((struct output *)sink)->report;
     bool up = __atomic_load_n(&output_up, __ATOMIC_ACQUIRE);
 
-    for (size_t i = 0; i < count; i++) {
+    const struct sink_item *items = handover->items;
+    for (size_t i = 0; i < handover->count; i++) {
         if (up) { // first, because the batch may be gone afterwards
             counter_bump(&report->stats->writes, 1);
             counter_bump(&report->stats->bytes, items[i].batch->lines.len);
         }
-        report->settle(report->ctx, items[i].batch, items[i].first, items[i].count,
+        report->settle(report->ctx, handover, items[i].batch, items[i].first, items[i].count,
                        up ? VERDICT_DELIVERED : VERDICT_RETRY);
     }
-    report->done(report->ctx, up ? "" : "test: \"not\" now");
+    report->done(report->ctx, handover,
+                 &(struct sink_outcome){.result = up ? SINK_OK : SINK_DOWN, .error = up ? "" : "test: \"not\" now"});
 }
 
 static void output_interrupt(struct sink *sink)
@@ -70,21 +72,22 @@ static void output_close(struct sink *sink)
     mem_free(sink);
 }
 
-static int output_open(const struct conf_output *conf, const struct sink_report *report, struct sink **out,
-                       struct err *err);
+static int output_open(const struct conf_output *conf, const struct sink_report *report, struct sink_limits *limits,
+                       struct sink **out, struct err *err);
 static const struct sink_ops output_ops = {.name = "test",
                                            .open = output_open,
                                            .deliver = output_deliver,
                                            .interrupt = output_interrupt,
                                            .close = output_close};
 
-static int output_open(const struct conf_output *conf, const struct sink_report *report, struct sink **out,
-                       struct err *err)
+static int output_open(const struct conf_output *conf, const struct sink_report *report, struct sink_limits *limits,
+                       struct sink **out, struct err *err)
 {
     struct output *output = mem_zalloc(sizeof *output);
     (void)conf, (void)err;
     output->sink.ops = &output_ops;
     output->report = *report;
+    *limits = (struct sink_limits){.max_bytes = 1 << 20, .max_events = UINT32_MAX, .in_flight = 1, .ordered = true};
     *out = &output->sink;
     return 0;
 }

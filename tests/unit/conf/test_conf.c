@@ -69,8 +69,15 @@ static void assert_defaults(const struct conf *conf)
     assert_false(conf->output.outbox.enabled);
     assert_string_equal(conf->output.outbox.dir, "/var/lib/loom/outbox");
     assert_int_equal(conf->output.outbox.max_bytes, 268435456);
-    assert_int_equal(conf->output.outbox.flush_interval_ms, 10000);
-    assert_int_equal(conf->output.outbox.max_batch_size, 100);
+    assert_int_equal(conf->output.outbox.flush_interval_ms, 1000);
+    assert_int_equal(conf->output.outbox.max_batch_size, -1);
+    assert_string_equal(conf->output.outbox.when_full, "reject");
+    assert_int_equal(conf->output.outbox.dead_letter_max_bytes, 67108864);
+    assert_false(conf->output.outbox.dead_letter_overwrite);
+    assert_null(conf->output.elasticsearch_url[0]);
+    assert_string_equal(conf->output.elasticsearch_compression, "gzip");
+    assert_true(conf->output.elasticsearch_manage_template);
+    assert_false(conf->output.elasticsearch_insecure_skip_verify);
     assert_int_equal(conf->output.outbox.retry_backoff_ms, 1000);
     assert_int_equal(conf->output.outbox.retry_max_backoff_ms, 30000);
     assert_string_equal(conf->logging.level, "info");
@@ -93,7 +100,7 @@ static void test_zero_and_empty_mean_default(void **state)
     for (size_t i = 0; i < options_count; i++) {
         const struct option *option = &options[i];
         const char *value = option->type == OPTION_INT    ? "0"
-                            : option->type == OPTION_BOOL ? "false"
+                            : option->type == OPTION_BOOL ? (option->flags & OPTION_TRUE ? "true" : "false")
                             : option->type == OPTION_LIST ? "[]"
                                                           : "\"\"";
         if (option->type != OPTION_REFUSED)
@@ -115,9 +122,11 @@ static void test_values_arrive(void **state)
                 "[limits]\nper_sensor_rps = -1\nper_sensor_events_rps = 7\nmax_events_per_batch = 0x10\n"
                 "[enrichment]\nlanguage = \"pt-BR\"\ndns.max_qps = 5\n"
                 "[output]\ntype = \"stdout\"\nkafka_brokers = [\"a:1\", \"b:2\"]\n"
+                "elasticsearch_manage_template = false\n"
                 "outbox = { dir = \"/x\" }\n"
                 "[logging]\nlevel = \"error\"\nformat = \"console\"\n"
                 "[observability]\nmetrics_enabled = true\n");
+    assert_false(conf.output.elasticsearch_manage_template);
     assert_string_equal(conf.server.listen_address, "[::1]:1");
     assert_true(conf.server.tls);
     assert_string_equal(conf.server.cert_file, "c");
@@ -178,8 +187,9 @@ static void test_wrong_types(void **state)
     (void)state;
     static const char *const values[] = {"'text'", "1", "1.5", "true", "1979-05-27", "[1]", "['a']", "{}"};
     static const bool fits[][8] = {
-        [OPTION_STRING] = {true},    [OPTION_WORD] = {false},      [OPTION_BOOL] = {[3] = true},
-        [OPTION_INT] = {[1] = true}, [OPTION_LIST] = {[6] = true},
+        [OPTION_STRING] = {true},           [OPTION_WORD] = {false},
+        [OPTION_BOOL] = {[3] = true},       [OPTION_INT] = {[1] = true},
+        [OPTION_LIST] = {true, [6] = true},
     };
     for (size_t i = 0; i < options_count; i++) {
         const struct option *option = &options[i];
@@ -195,7 +205,8 @@ static void test_wrong_types(void **state)
             buf_printf(&prefix, "%s.%s: expected ", option->section, option->name);
             buf_char(&prefix, '\0');
             bool complained = strstr(problems.data, prefix.data) != NULL;
-            if (complained == fits[option->type][j])
+            bool fit = fits[option->type][j] && !(option->flags & OPTION_URL); // no value is a URL
+            if (complained == fit)
                 fail_msg("%.*s%s", (int)text.len, text.data, problems.data);
             conf_fini(&conf);
             buf_fini(&text);
@@ -267,19 +278,61 @@ static void test_all_problems_at_once(void **state)
 static void test_what_is_not_built(void **state)
 {
     (void)state;
-    assert_problems(
-        "[output]\ntype = \"clickhouse\"\n[output.outbox]\nenabled = true\n[enrichment.dns]\nenabled = true\n",
-        ERR_CONFIG,
-        "loom.toml:2:1: output.type: \"clickhouse\" is not built into this version of Loom\n"
-        "loom.toml:4:1: output.outbox.enabled: true is not built into this version of Loom\n"
-        "loom.toml:6:1: enrichment.dns.enabled: true is not built into this version of Loom\n");
-    assert_problems("output.type = \"elasticsearch\"\n", ERR_CONFIG,
-                    "loom.toml:1:8: output.type: \"elasticsearch\" is not built into this version of Loom\n");
+    assert_problems("[output]\ntype = \"clickhouse\"\n[enrichment.dns]\nenabled = true\n", ERR_CONFIG,
+                    "loom.toml:2:1: output.type: \"clickhouse\" is not built into this version of Loom\n"
+                    "loom.toml:4:1: enrichment.dns.enabled: true is not built into this version of Loom\n");
     assert_problems("output.type = \"kafka\"\n", ERR_CONFIG,
                     "loom.toml:1:8: output.type: \"kafka\" is not built into this version of Loom\n");
-    assert_problems("output.type = \"opensearch\"\n", ERR_CONFIG,
-                    "loom.toml:1:8: output.type: expected one of \"stdout\", \"elasticsearch\", \"clickhouse\", "
-                    "\"kafka\", not \"opensearch\"\n");
+    assert_problems("output.type = \"loki\"\n", ERR_CONFIG,
+                    "loom.toml:1:8: output.type: expected one of \"stdout\", \"elasticsearch\", \"opensearch\", "
+                    "\"clickhouse\", \"kafka\", not \"loki\"\n");
+}
+
+static void test_output_rules(void **state)
+{
+    (void)state;
+    assert_problems("[output]\ntype = \"opensearch\"\n", ERR_CONFIG,
+                    "loom.toml:2:1: output.type: needs output.elasticsearch_url, which is not set\n");
+    assert_problems("[output]\nelasticsearch_index = 'a'\nelasticsearch_data_stream = 'b'\n", ERR_CONFIG,
+                    "loom.toml:3:1: output.elasticsearch_data_stream: and output.elasticsearch_index exclude each "
+                    "other: remove one\n");
+    assert_problems("[output]\nelasticsearch_client_key_file = '/k'\n", ERR_CONFIG,
+                    "loom.toml:2:1: output.elasticsearch_client_key_file: a client certificate and its key are set "
+                    "together\n");
+    static const struct {
+        const char *text;
+        bool enabled;
+    } outboxes[] = {
+        {"output.type = 'stdout'\n", false},
+        {"output.type = 'stdout'\noutput.outbox.enabled = true\n", true},
+        {"output.type = 'elasticsearch'\noutput.elasticsearch_url = 'http://a'\n", true},
+        {"output.type = 'elasticsearch'\noutput.elasticsearch_url = 'http://a'\noutput.outbox.enabled = false\n",
+         false},
+    };
+    for (size_t i = 0; i < sizeof outboxes / sizeof *outboxes; i++) {
+        struct conf conf = read_ok(outboxes[i].text);
+        assert_int_equal(conf.output.outbox.enabled, outboxes[i].enabled);
+        conf_fini(&conf);
+    }
+}
+
+static void test_urls(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"a", "ftp://a", "http://", "https:///path", "http://?a"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct buf text = BUF_EMPTY;
+        buf_printf(&text, "[output]\nelasticsearch_url = ['http://a:9200', '%s']\n", bad[i]);
+        buf_char(&text, '\0');
+        assert_problems(
+            text.data, ERR_CONFIG,
+            "loom.toml:2:1: output.elasticsearch_url: expected a URL, such as \"https://localhost:9200\"\n");
+        buf_fini(&text);
+    }
+    struct conf conf = read_ok("output.elasticsearch_url = 'HTTPS://a:9200/x'\n");
+    assert_string_equal(conf.output.elasticsearch_url[0], "HTTPS://a:9200/x");
+    assert_null(conf.output.elasticsearch_url[1]);
+    conf_fini(&conf);
 }
 
 // Whatever stands there, and however it is written: it is refused, with what to use instead, and never repeated.
@@ -466,6 +519,8 @@ int main(void)
         cmocka_unit_test(test_syntax_error_stands_alone),
         cmocka_unit_test(test_all_problems_at_once),
         cmocka_unit_test(test_what_is_not_built),
+        cmocka_unit_test(test_output_rules),
+        cmocka_unit_test(test_urls),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_rules_tls),
         cmocka_unit_test(test_rules_memory),

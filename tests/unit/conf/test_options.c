@@ -91,7 +91,7 @@ static void test_expected(void **state)
         {"server.workers", "a whole number from 1 to 256 (0: the default)"},
         {"limits.per_sensor_rps", "a whole number from 1 to 1000000 (0: the default, -1: off)"},
         {"logging.format", "one of \"json\", \"console\""},
-        {"output.kafka_brokers", "a list of strings"},
+        {"output.kafka_brokers", "a string or a list of strings"},
         {"auth.tokens", "nothing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -34,8 +34,7 @@ struct fake {
     struct sink sink;
     struct sink_report report;
     struct loop_timer timer;
-    const struct sink_item *items; // asynchronous: of the hand-over under way
-    size_t count;
+    struct handover *handover; // asynchronous: under way
 };
 
 // What the sink is to do, and what it has seen. `retries` and `reject` are set before the events are appended.
@@ -78,20 +77,26 @@ static enum verdict fake_verdict(unsigned event)
     return VERDICT_DELIVERED;
 }
 
-static void fake_report(struct fake *fake, const struct sink_item *items, size_t count)
+static void fake_report(struct fake *fake, struct handover *handover)
 {
+    const struct sink_item *items = handover->items;
     bool retry = false;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < handover->count; i++) {
         struct batch *batch = items[i].batch;
         uint32_t end = items[i].first + items[i].count;
         for (uint32_t e = items[i].first; e < end; e++) {
             unsigned event = (unsigned)strtoul(batch_event(batch, e).at, NULL, 10);
             enum verdict verdict = fake_verdict(event);
             retry |= verdict == VERDICT_RETRY;
-            fake->report.settle(fake->report.ctx, batch, e, 1, verdict);
+            if (verdict == VERDICT_REJECTED)
+                fake->report.reject(fake->report.ctx, handover, batch, e, 400, TEXT("kind"), TEXT("reason"));
+            else
+                fake->report.settle(fake->report.ctx, handover, batch, e, 1, verdict);
         }
     }
-    fake->report.done(fake->report.ctx, retry ? "fake: not now" : "");
+    fake->report.done(
+        fake->report.ctx, handover,
+        &(struct sink_outcome){.result = retry ? SINK_DOWN : SINK_OK, .error = retry ? "fake: not now" : ""});
 }
 
 static void on_fake_timer(struct loop_timer *timer)
@@ -100,31 +105,30 @@ static void on_fake_timer(struct loop_timer *timer)
     if (get(&script.blocked) && !get(&script.interrupted))
         loop_timer_start(fake->report.loop, timer, 1, on_fake_timer);
     else
-        fake_report(fake, fake->items, fake->count);
+        fake_report(fake, fake->handover);
 }
 
-static void fake_deliver(struct sink *sink, const struct sink_item *items, size_t count)
+static void fake_deliver(struct sink *sink, struct handover *handover)
 {
     struct fake *fake = (struct fake *)sink;
     uint64_t bytes = 0;
-    for (size_t i = 0; i < count; i++)
-        bytes += items[i].batch->lines.len;
+    for (size_t i = 0; i < handover->count; i++)
+        bytes += handover->items[i].batch->lines.len;
     script.most_bytes = bytes > script.most_bytes ? bytes : script.most_bytes;
-    script.most_items = count > script.most_items ? count : script.most_items;
+    script.most_items = handover->count > script.most_items ? handover->count : script.most_items;
     __atomic_fetch_add(&script.hand_overs, 1, __ATOMIC_RELEASE);
     if (script.asynchronous) {
-        fake->items = items;
-        fake->count = count;
+        fake->handover = handover;
         loop_timer_start(fake->report.loop, &fake->timer, 1, on_fake_timer);
         return;
     }
     while (get(&script.blocked) && !get(&script.interrupted))
         poll(NULL, 0, 1);
-    fake_report(fake, items, count);
+    fake_report(fake, handover);
 }
 
-static int fake_open(const struct conf_output *conf, const struct sink_report *report, struct sink **out,
-                     struct err *err);
+static int fake_open(const struct conf_output *conf, const struct sink_report *report, struct sink_limits *limits,
+                     struct sink **out, struct err *err);
 
 static void fake_interrupt(struct sink *sink)
 {
@@ -141,8 +145,8 @@ static void fake_close(struct sink *sink)
 static const struct sink_ops fake_ops = {
     .name = "fake", .open = fake_open, .deliver = fake_deliver, .interrupt = fake_interrupt, .close = fake_close};
 
-static int fake_open(const struct conf_output *conf, const struct sink_report *report, struct sink **out,
-                     struct err *err)
+static int fake_open(const struct conf_output *conf, const struct sink_report *report, struct sink_limits *limits,
+                     struct sink **out, struct err *err)
 {
     (void)conf;
     if (script.refuse_open)
@@ -150,6 +154,7 @@ static int fake_open(const struct conf_output *conf, const struct sink_report *r
     struct fake *fake = mem_zalloc(sizeof *fake);
     fake->sink.ops = &fake_ops;
     fake->report = *report;
+    *limits = (struct sink_limits){.max_bytes = 1 << 20, .max_events = UINT32_MAX, .in_flight = 1, .ordered = true};
     *out = &fake->sink;
     return 0;
 }

@@ -30,6 +30,8 @@ struct fixture {
     int real_stdout;
     struct sink *sink;
     struct sink_stats stats;
+    struct sink_limits limits;
+    struct handover *handover; // under way
     struct sink_item retry[RETRIES_MAX];
     size_t retries;
     uint64_t delivered;
@@ -39,9 +41,11 @@ struct fixture {
 
 static struct fixture fixture;
 
-static void on_settle(void *ctx, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict)
+static void on_settle(void *ctx, struct handover *handover, struct batch *batch, uint32_t first, uint32_t count,
+                      enum verdict verdict)
 {
     struct fixture *f = ctx;
+    assert_ptr_equal(handover, f->handover);
     if (verdict == VERDICT_RETRY) {
         assert_true(f->retries < RETRIES_MAX);
         f->retry[f->retries++] = (struct sink_item){batch, first, count};
@@ -59,18 +63,22 @@ static void on_settle(void *ctx, struct batch *batch, uint32_t first, uint32_t c
     }
 }
 
-static void on_done(void *ctx, const char *error)
+static void on_done(void *ctx, struct handover *handover, const struct sink_outcome *outcome)
 {
     struct fixture *f = ctx;
+    assert_ptr_equal(handover, f->handover);
     f->done++;
-    snprintf(f->error, sizeof f->error, "%s", error);
+    assert_int_equal(outcome->result, outcome->error[0] != '\0' ? SINK_DOWN : SINK_OK);
+    snprintf(f->error, sizeof f->error, "%s", outcome->error);
 }
 
 static void setup_sink(struct fixture *f)
 {
     struct sink_report report = {.settle = on_settle, .done = on_done, .ctx = f, .stats = &f->stats};
     struct err err = {0};
-    assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->sink, &err), 0);
+    assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->limits, &f->sink, &err), 0);
+    assert_true(f->limits.ordered);
+    assert_int_equal(f->limits.in_flight, 1);
 }
 
 static int set_up(void **state)
@@ -136,10 +144,11 @@ static struct batch *batch_new(unsigned number, uint32_t count, size_t size, str
     return batch;
 }
 
-static void deliver(struct fixture *f, const struct sink_item *items, size_t count)
+static void deliver(struct fixture *f, struct sink_item *items, size_t count)
 {
     unsigned before = f->done;
-    f->sink->ops->deliver(f->sink, items, count);
+    f->handover = &(struct handover){.items = items, .count = count};
+    f->sink->ops->deliver(f->sink, f->handover);
     assert_int_equal(f->done, before + 1);
     assert_int_equal(f->error[0] != '\0', f->retries > 0);
 }
@@ -509,10 +518,10 @@ static void bad_descriptors_are_refused(void **state)
     struct sink_report report = {.settle = on_settle, .done = on_done, .ctx = f, .stats = &f->stats};
     struct err err = {0};
     redirect_to(open("/dev/null", O_RDONLY));
-    assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->sink, &err), -EBADF);
+    assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->limits, &f->sink, &err), -EBADF);
     assert_string_equal(err.text, "stdout: not open for writing");
     close(STDOUT_FILENO);
-    assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->sink, &err), -EBADF);
+    assert_int_equal(sink_stdout.open(&(struct conf_output){0}, &report, &f->limits, &f->sink, &err), -EBADF);
     assert_string_equal(err.text, "stdout: Bad file descriptor");
 }
 
