@@ -35,11 +35,24 @@ static uint64_t random_next(uint64_t *state)
     return *state * UINT64_C(0x2545f4914f6cdd1d);
 }
 
+static int64_t below(struct backoff *backoff, int64_t ceiling_ms)
+{
+    int64_t floor_ms = ceiling_ms / 2 > backoff->min_ms ? ceiling_ms / 2 : backoff->min_ms;
+    uint64_t span = (uint64_t)(ceiling_ms - floor_ms) + 1;
+    return floor_ms + (int64_t)(random_next(&backoff->random) % span);
+}
+
 int64_t backoff_next_ms(struct backoff *backoff)
 {
     int64_t ceiling_ms = backoff->ceiling_ms;
-    int64_t floor_ms = ceiling_ms / 2 > backoff->min_ms ? ceiling_ms / 2 : backoff->min_ms;
-    uint64_t span = (uint64_t)(ceiling_ms - floor_ms) + 1;
     backoff->ceiling_ms = twice(backoff, ceiling_ms);
-    return floor_ms + (int64_t)(random_next(&backoff->random) % span);
+    return below(backoff, ceiling_ms);
+}
+
+int64_t backoff_nth_ms(struct backoff *backoff, unsigned tries)
+{
+    int64_t ceiling_ms = twice(backoff, backoff->min_ms);
+    for (; tries > 0 && ceiling_ms < backoff->max_ms; tries--)
+        ceiling_ms = twice(backoff, ceiling_ms);
+    return below(backoff, ceiling_ms);
 }

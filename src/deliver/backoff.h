@@ -15,3 +15,5 @@ struct backoff {
 void backoff_init(struct backoff *backoff, int64_t min_ms, int64_t max_ms);
 void backoff_reset(struct backoff *backoff);      // after a success
 int64_t backoff_next_ms(struct backoff *backoff); // within [min_ms, max_ms]
+// The same for what counts its own tries, 0 before the first; changes the jitter only.
+int64_t backoff_nth_ms(struct backoff *backoff, unsigned tries);

@@ -1,311 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deliver/pump.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "deliver/backoff.h"
-#include "net/loop.h"
+#include "deliver/pump_core.h"
 
-// One hand-over at a time: what is pending is handed to the sink in pieces, what comes back as RETRY is pending again,
-// before all that is newer, and only when nothing is pending are batches taken from the store. So order is kept, and
-// what lies between the store and the output is bounded.
+// The pump's thread: what goes to the sink next, and when; start and end.
 //
-// All runs on the pump's thread but for what others ask: is the output up (atomics: it is asked for every batch), why
-// not (under the mutex), wake up (a mail) and stop. A sink may block that thread (a write to a full pipe), so "stuck"
-// is found by who asks, from the time of the last progress.
+// There are three places that a hand-over may come from, asked in turn: events that came back one by one and whose time
+// has come, suspects, and what was taken from the store. At most limits.in_flight hand-overs are under way, and one while
+// the output is down. All that waits for a time waits by one timer.
 
-#define TAKE_MAX_BATCHES     64
-#define INTERRUPT_EVERY_MS   10
-#define REJECTED_LINES_PER_S 1
-
-struct items {
-    struct sink_item *at;
-    size_t count;
-    size_t cap;
-};
-
-struct pump {
-    const struct sink_ops *ops;
-    struct sink *sink;
-    struct store *store;
-    const struct conf_output *output;
-    struct loop *loop;
-    pthread_t thread;
-    int64_t stuck_ns;
-
-    // The pump's thread.
-    struct items pending; // what is neither delivered nor rejected, in order
-    size_t pending_at;    // those before are done with
-    struct items retry;   // of this hand-over
-    struct sink_limits limits;
-    struct handover handover; // under way; its items are the next of pending
-    uint64_t unreported;      // events of this hand-over that have no verdict yet
-    uint64_t rejected;        // events of this hand-over
-    bool delivering;          // a hand-over is under way
-    bool in_deliver;          // ... and the sink's function has not returned
-    bool backing_off;         // ... or the last one failed and its timer runs
-    bool asleep;              // the next append is to send wake_mail, or has done so
-    bool wake_is_due;         // wake_mail is in the mailbox, so it must not be sent again
-    bool over;
-    struct backoff backoff;
-    struct loop_timer timer;
-    int64_t down_mono_ns;
-    uint64_t given_back;
-
-    // Any thread.
-    struct sink_stats stats;
-    struct mail wake_mail, stop_mail, abandon_mail;
-    bool awake;          // atomic: a wake would change nothing
-    bool up;             // atomic: the last hand-over went well
-    int64_t progress_ns; // atomic: of the delivery under way: when it last got on; 0: none is
-    bool stuck_told;     // atomic: the log says that it is stuck
-    bool stopping;       // atomic: end when the store is empty
-    bool abandoned;      // atomic: end now
-
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;    // opened or ended
-    bool opened, ended;        // under the mutex, as what follows
-    int open_rc;               // what the sink's open has returned
-    struct err *open_err;      // of pump_start, until opened
-    char reason[ERR_TEXT_MAX]; // when down
-    int64_t since_real_ns;
-};
-
-// ---- Up, down, stuck
-
-static int64_t stuck_for_ns(struct pump *pump)
-{
-    int64_t progress_ns = __atomic_load_n(&pump->progress_ns, __ATOMIC_RELAXED);
-    if (progress_ns == 0)
-        return 0;
-    int64_t for_ns = clock_mono_ns() - progress_ns;
-    return for_ns > pump->stuck_ns ? for_ns : 0;
-}
-
-static void print_stuck(struct pump *pump, int64_t for_ns, char *text, size_t size)
-{
-    snprintf(text, size, "%s: blocked for %lld s", pump->ops->name, (long long)(for_ns / NS_PER_S));
-}
-
-// The store's question for each batch.
-static bool pump_delivering(void *ctx)
-{
-    struct pump *pump = ctx;
-    if (!__atomic_load_n(&pump->up, __ATOMIC_RELAXED))
-        return false;
-    int64_t for_ns = stuck_for_ns(pump);
-    if (for_ns == 0)
-        return true;
-    // The pump's thread can't tell that it is stuck, so the first who finds out does.
-    if (!__atomic_exchange_n(&pump->stuck_told, true, __ATOMIC_RELAXED)) {
-        char reason[128];
-        print_stuck(pump, for_ns, reason, sizeof reason);
-        LOG(LOG_WARN, "output down", LOG_STR("reason", reason));
-    }
-    return false;
-}
-
-void pump_state(struct pump *pump, struct pump_state *out)
-{
-    pthread_mutex_lock(&pump->mutex);
-    out->up = __atomic_load_n(&pump->up, __ATOMIC_RELAXED);
-    out->since_real_ns = pump->since_real_ns;
-    out->dead_letters[0] = '\0';
-    snprintf(out->reason, sizeof out->reason, "%.*s", (int)sizeof out->reason - 1, out->up ? "" : pump->reason);
-    pthread_mutex_unlock(&pump->mutex);
-    if (!out->up || pump_delivering(pump))
-        return;
-    int64_t for_ns = stuck_for_ns(pump);
-    if (for_ns == 0)
-        return; // it has just got on
-    out->up = false;
-    out->since_real_ns = clock_real_ns() - for_ns;
-    print_stuck(pump, for_ns, out->reason, sizeof out->reason);
-}
-
-const struct sink_stats *pump_sink_stats(struct pump *pump)
-{
-    return &pump->stats;
-}
-
-static void change_state(struct pump *pump, bool up, const char *reason)
-{
-    pthread_mutex_lock(&pump->mutex);
-    snprintf(pump->reason, sizeof pump->reason, "%s", reason);
-    if (up != pump->up)
-        pump->since_real_ns = clock_real_ns();
-    __atomic_store_n(&pump->up, up, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&pump->mutex);
-}
-
-static void went_down(struct pump *pump, const char *reason)
-{
-    bool was_up = pump->up;
-    change_state(pump, false, reason);
-    if (!was_up)
-        return;
-    pump->down_mono_ns = clock_mono_ns();
-    __atomic_store_n(&pump->stuck_told, false, __ATOMIC_RELAXED);
-    LOG(LOG_WARN, "output down", LOG_STR("reason", reason));
-}
-
-static void went_up(struct pump *pump)
-{
-    if (pump->up)
-        return;
-    change_state(pump, true, "");
-    LOG(LOG_INFO, "output up again", LOG_INT("down_ms", (clock_mono_ns() - pump->down_mono_ns) / NS_PER_MS));
-}
-
-static void made_progress(struct pump *pump)
-{
-    int64_t now_ns = clock_mono_ns();
-    int64_t before_ns = __atomic_exchange_n(&pump->progress_ns, now_ns, __ATOMIC_RELAXED);
-    if (__atomic_load_n(&pump->stuck_told, __ATOMIC_RELAXED) &&
-        __atomic_exchange_n(&pump->stuck_told, false, __ATOMIC_RELAXED))
-        LOG(LOG_INFO, "output up again", LOG_INT("down_ms", (now_ns - before_ns) / NS_PER_MS));
-}
-
-// ---- A hand-over
-
-static void items_push(struct items *items, struct sink_item item)
-{
-    if (items->count == items->cap) {
-        items->cap = items->cap > 0 ? items->cap * 2 : TAKE_MAX_BATCHES;
-        items->at = mem_realloc(items->at, items->cap * sizeof *items->at);
-    }
-    items->at[items->count++] = item;
-}
-
-static void on_settle(void *ctx, struct handover *handover, struct batch *batch, uint32_t first, uint32_t count,
-                      enum verdict verdict)
-{
-    struct pump *pump = ctx;
-    (void)handover;
-    INVARIANT(pump->delivering && count <= pump->unreported);
-    pump->unreported -= count;
-    if (count == 0)
-        return;
-    if (verdict == VERDICT_RETRY) {
-        items_push(&pump->retry, (struct sink_item){batch, first, count});
-        return;
-    }
-    made_progress(pump);
-    if (verdict == VERDICT_REJECTED)
-        pump->rejected += count;
-    counter_bump(verdict == VERDICT_REJECTED ? &pump->stats.rejected : &pump->stats.events, count);
-    pump->store->ops->settle(pump->store, batch, first, count, verdict);
-}
-
-static void on_reject(void *ctx, struct handover *handover, struct batch *batch, uint32_t event, unsigned status,
-                      struct text kind, struct text reason)
-{
-    (void)status, (void)kind, (void)reason;
-    on_settle(ctx, handover, batch, event, 1, VERDICT_REJECTED);
-}
-
-static void pump_work(struct pump *pump);
-
-static void on_backoff_over(struct loop_timer *timer)
-{
-    struct pump *pump = (struct pump *)((char *)timer - offsetof(struct pump, timer));
-    pump->backing_off = false;
-    pump_work(pump);
-}
-
-static void back_off(struct pump *pump)
-{
-    pump->backing_off = true;
-    // The loop's clock stands where this turn began, and the delivery may have taken long.
-    int64_t behind_ms = (clock_mono_ns() - loop_now_ns(pump->loop)) / NS_PER_MS;
-    loop_timer_start(pump->loop, &pump->timer, behind_ms + backoff_next_ms(&pump->backoff), on_backoff_over);
-}
-
-// Puts what is to be retried in the place of what was handed over.
-static void pend_again(struct pump *pump)
-{
-    for (size_t i = pump->pending_at + pump->handover.count; i < pump->pending.count; i++)
-        items_push(&pump->retry, pump->pending.at[i]);
-    struct items spare = pump->pending;
-    pump->pending = pump->retry;
-    pump->pending_at = 0;
-    pump->retry = spare;
-    pump->retry.count = 0;
-}
-
-static void tell_rejected(struct pump *pump)
-{
-    static struct log_limit limit;
-    uint64_t held_back;
-    if (log_limit_pass(&limit, REJECTED_LINES_PER_S, REJECTED_LINES_PER_S, &held_back))
-        LOG(LOG_ERROR, "output rejected events", LOG_STR("output", pump->ops->name), LOG_INT("events", pump->rejected),
-            LOG_INT("lines_held_back", held_back));
-    pump->rejected = 0;
-}
-
-static void on_done(void *ctx, struct handover *handover, const struct sink_outcome *outcome)
-{
-    struct pump *pump = ctx;
-    INVARIANT(pump->delivering && pump->unreported == 0 && handover == &pump->handover);
-    pump->delivering = false;
-    __atomic_store_n(&pump->progress_ns, 0, __ATOMIC_RELAXED);
-    if (pump->rejected > 0)
-        tell_rejected(pump);
-    if (pump->retry.count > 0) {
-        pend_again(pump);
-        counter_bump(&pump->stats.errors, 1);
-        went_down(pump, outcome->error);
-        back_off(pump);
-    } else {
-        pump->pending_at += handover->count;
-        backoff_reset(&pump->backoff);
-        went_up(pump);
-    }
-    if (!pump->in_deliver) // else who handed over goes on
-        pump_work(pump);
-}
-
-static uint64_t item_bytes(const struct sink_item *item)
-{
-    return batch_begin(item->batch, item->first + item->count) - batch_begin(item->batch, item->first);
-}
-
-static void hand_over(struct pump *pump)
-{
-    struct sink_item *items = pump->pending.at + pump->pending_at;
-    size_t waiting = pump->pending.count - pump->pending_at;
-    struct handover *handover = &pump->handover;
-    *handover = (struct handover){.items = items};
-    while (handover->count < waiting && handover->bytes < pump->limits.max_bytes) {
-        handover->bytes += item_bytes(&items[handover->count]);
-        handover->events += items[handover->count++].count;
-    }
-    pump->unreported = handover->events;
-    pump->delivering = true;
-    pump->in_deliver = true;
-    __atomic_store_n(&pump->progress_ns, clock_mono_ns(), __ATOMIC_RELAXED);
-    pump->ops->deliver(pump->sink, handover);
-    pump->in_deliver = false;
-}
+#define TAKE_MAX_BATCHES   64 // for an output that keeps order
+#define HELD_MIN_BYTES     (32 * 1024 * 1024)
+#define HELD_HAND_OVERS    8
+#define HELD_TOTAL         4 // times as much of batches of which some events are settled
+#define INTERRUPT_EVERY_MS 10
 
 // ---- From the store
 
-static size_t take(struct pump *pump)
+static bool may_take(const struct pump *pump)
 {
-    struct batch *batches[TAKE_MAX_BATCHES];
-    size_t count = pump->store->ops->take(pump->store, batches, TAKE_MAX_BATCHES);
-    pump->pending.count = 0;
-    pump->pending_at = 0;
-    for (size_t i = 0; i < count; i++)
-        items_push(&pump->pending, (struct sink_item){batches[i], 0, batches[i]->count});
-    return count;
+    return pump->held.count == 0 ||
+           (pump->held.open_bytes < pump->held_max && pump->held.total_bytes / HELD_TOTAL < pump->held_max);
+}
+
+// What is open of it; a restart leaves batches of which some events are settled.
+static void queue_batch(struct pump *pump, struct batch *batch, int64_t now_ns)
+{
+    uint32_t open = 0, from = 0, first, count;
+    uint64_t bytes = 0;
+    while ((count = pump->store->ops->next_open(pump->store, batch, from, &first)) > 0) {
+        struct sink_item item = {batch, first, count};
+        INVARIANT(first >= from && first < batch->count && count <= batch->count - first);
+        queue_push(&pump->fresh, item, now_ns);
+        open += count;
+        bytes += item_bytes(&item);
+        from = first + count;
+    }
+    if (open > 0)
+        held_add(&pump->held, batch, open, bytes);
+    else
+        pump->store->ops->give_back(pump->store, batch);
+}
+
+static bool take(struct pump *pump)
+{
+    struct batch *batch;
+    if (pump->store->ops->take(pump->store, &batch, 1) == 0)
+        return false;
+    queue_batch(pump, batch, clock_mono_ns());
+    return true;
 }
 
 // From here on appends send no mail. One that is on the way already is waited for before they may again.
@@ -320,14 +69,14 @@ static void wake_up(struct pump *pump)
 // False when the store has nothing; then a mail comes with the next append.
 static bool take_or_sleep(struct pump *pump)
 {
-    if (take(pump) > 0)
+    if (take(pump))
         return true;
     if (pump->wake_is_due)
         return false;
     // Said before the last look, so that a batch that this look misses finds the pump asleep.
     pump->asleep = true;
     __atomic_store_n(&pump->awake, false, __ATOMIC_SEQ_CST);
-    if (take(pump) == 0)
+    if (!take(pump))
         return false;
     wake_up(pump);
     return true;
@@ -341,26 +90,160 @@ static void pump_wake(void *ctx)
         mailbox_send(loop_mailbox(pump->loop), &pump->wake_mail);
 }
 
-static int by_batch(const void *a, const void *b)
+// ---- What goes next
+
+static bool is_full(const struct pump *pump)
 {
-    uintptr_t left = (uintptr_t)((const struct sink_item *)a)->batch;
-    uintptr_t right = (uintptr_t)((const struct sink_item *)b)->batch;
-    return (left > right) - (left < right);
+    return pump->fresh.bytes >= pump->cap_bytes || pump->fresh.events >= pump->max_events;
 }
+
+// Takes as much as one hand-over needs.
+static void fill(struct pump *pump)
+{
+    if (pump->limits.ordered) {
+        // What came back goes before anything else, so that little waits here and much in the store.
+        if (pump->fresh.count > 0)
+            return;
+        for (unsigned i = 0; i < TAKE_MAX_BATCHES && may_take(pump) && take_or_sleep(pump); i++)
+            ;
+        return;
+    }
+    while (!is_full(pump) && may_take(pump))
+        if (!take_or_sleep(pump))
+            return;
+}
+
+// When what is there goes although it fills no hand-over. A durable store has answered the sensors, so there it may
+// wait.
+static int64_t fresh_due_ns(const struct pump *pump)
+{
+    if (pump->fresh.count == 0)
+        return INT64_MAX;
+    if (!pump->store->ops->durable || pump->limits.linger_ms <= 0 || pump_is(&pump->stopping) || is_full(pump))
+        return 0;
+    return queue_since_ns(&pump->fresh) + pump->limits.linger_ms * NS_PER_MS;
+}
+
+static struct parcel *next_fresh(struct pump *pump, int64_t now_ns)
+{
+    fill(pump);
+    if (fresh_due_ns(pump) > now_ns)
+        return NULL;
+    struct parcel *parcel = parcel_get(&pump->spare);
+    queue_cut(&pump->fresh, pump->cap_bytes, pump->max_events, &parcel->items);
+    return parcel;
+}
+
+// Those that may go now, together.
+static struct parcel *next_waiting(struct pump *pump, int64_t now_ns)
+{
+    struct parcel *parcel = parcels_take_due(&pump->waiting, now_ns);
+    struct parcel *more;
+    if (parcel == NULL)
+        return NULL;
+    while ((more = parcels_take_due(&pump->waiting, now_ns)) != NULL) {
+        if (more->lettered != parcel->lettered || parcel->items.bytes + more->items.bytes > pump->cap_bytes ||
+            parcel->items.events + more->items.events > pump->max_events) {
+            parcels_push(&pump->waiting, more);
+            break;
+        }
+        for (size_t i = 0; i < more->items.count; i++)
+            items_add(&parcel->items, more->items.at[i]);
+        parcel->tries = more->tries > parcel->tries ? more->tries : parcel->tries;
+        parcel_put(&pump->spare, more);
+    }
+    return parcel;
+}
+
+static struct parcel *next_parcel(struct pump *pump, int64_t now_ns)
+{
+    enum { WAITING, SUSPECT, FRESH, PLACES };
+    for (unsigned i = 0; i < PLACES; i++) {
+        unsigned place = (pump->turn + i) % PLACES;
+        struct parcel *parcel = place == WAITING   ? next_waiting(pump, now_ns)
+                                : place == SUSPECT ? parcels_take_due(&pump->suspects, now_ns)
+                                                   : next_fresh(pump, now_ns);
+        if (parcel != NULL) {
+            pump->turn = place + 1;
+            return parcel;
+        }
+    }
+    return NULL;
+}
+
+static void hand_over(struct pump *pump, struct parcel *parcel, int64_t now_ns)
+{
+    parcel->handover = (struct handover){.items = parcel->items.at,
+                                         .count = parcel->items.count,
+                                         .bytes = parcel->items.bytes,
+                                         .events = (uint32_t)parcel->items.events};
+    parcel->unreported = parcel->items.events;
+    parcel->settled = 0;
+    parcel->began_ns = now_ns;
+    counter_bump(&pump->stats.in_flight, parcel->items.events);
+    if (pump->in_flight++ == 0)
+        __atomic_store_n(&pump->progress_ns, now_ns, __ATOMIC_RELAXED);
+    pump->ops->deliver(pump->sink, &parcel->handover);
+}
+
+static void pump_work(struct pump *pump);
+
+static void on_done(void *ctx, struct handover *handover, const struct sink_outcome *outcome)
+{
+    struct pump *pump = ctx;
+    INVARIANT(pump->in_flight > 0);
+    if (--pump->in_flight > 0)
+        pump_made_progress(pump, clock_mono_ns());
+    else
+        __atomic_store_n(&pump->progress_ns, 0, __ATOMIC_RELAXED);
+    pump_finish(pump, (struct parcel *)handover, outcome);
+    if (!pump->working) // else it goes on by itself
+        pump_work(pump);
+}
+
+// ---- Time
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct pump *pump = (struct pump *)((char *)timer - offsetof(struct pump, timer));
+    pump->timer_ns = 0;
+    pump_work(pump);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+// Wakes the pump when the first of all that waits for a time is due. Who waits for a hand-over to end waits for no time.
+static void set_timer(struct pump *pump)
+{
+    int64_t due_ns = INT64_MAX;
+    if (pump->backing_off)
+        due_ns = pump->backoff_until_ns;
+    else if (pump->in_flight < (pump->up ? pump->limits.in_flight : 1))
+        due_ns = earlier(fresh_due_ns(pump),
+                         earlier(parcels_next_due_ns(&pump->waiting), parcels_next_due_ns(&pump->suspects)));
+    if (due_ns == INT64_MAX || (pump->timer_ns != 0 && pump->timer_ns <= due_ns))
+        return; // one that comes too early does no harm
+    // The loop's clock stands where this turn began, and a delivery may have taken long. A millisecond more, as it
+    // counts whole ones.
+    int64_t in_ns = due_ns - loop_now_ns(pump->loop);
+    pump->timer_ns = due_ns;
+    loop_timer_start(pump->loop, &pump->timer, in_ns > 0 ? in_ns / NS_PER_MS + 1 : 1, on_timer);
+}
+
+// ---- The end
 
 static void give_back_rest(struct pump *pump)
 {
-    do {
-        struct sink_item *items = pump->pending.at + pump->pending_at;
-        size_t count = pump->pending.count - pump->pending_at;
-        if (count > 0)
-            qsort(items, count, sizeof *items, by_batch); // several items may be of one batch, which goes back once
-        for (size_t i = 0; i < count; i++) {
-            pump->given_back += items[i].count;
-            if (i + 1 == count || items[i + 1].batch != items[i].batch)
-                pump->store->ops->give_back(pump->store, items[i].batch);
-        }
-    } while (take(pump) > 0);
+    if (!pump->store->ops->durable)
+        while (take(pump)) // what was never looked at
+            ;
+    pump->given_back = pump->held.open_events;
+    for (size_t i = 0; i < pump->held.cap; i++)
+        if (pump->held.at[i].batch != NULL)
+            pump->store->ops->give_back(pump->store, pump->held.at[i].batch);
 }
 
 static void end(struct pump *pump)
@@ -376,21 +259,42 @@ static void end(struct pump *pump)
     loop_stop(pump->loop);
 }
 
+// Nothing is left to do. What fails event by event has had its try; a durable store keeps it.
+static bool is_finished(const struct pump *pump)
+{
+    return pump->fresh.count == 0 &&
+           (pump->store->ops->durable || (pump->waiting.count == 0 && pump->suspects.count == 0));
+}
+
+static bool ends_now(const struct pump *pump)
+{
+    return pump_is(&pump->abandoned) || pump->given_up;
+}
+
 static void pump_work(struct pump *pump)
 {
+    if (pump->over)
+        return;
+    pump->working = true;
     wake_up(pump);
-    while (!pump->over && !pump->delivering) {
-        if (__atomic_load_n(&pump->abandoned, __ATOMIC_ACQUIRE))
-            end(pump);
-        else if (pump->backing_off)
-            return;
-        else if (pump->pending_at < pump->pending.count || take_or_sleep(pump))
-            hand_over(pump);
-        else if (__atomic_load_n(&pump->stopping, __ATOMIC_ACQUIRE))
-            end(pump);
-        else
-            return;
+    while (!ends_now(pump)) {
+        int64_t now_ns = clock_mono_ns();
+        if (pump->backing_off && now_ns < pump->backoff_until_ns)
+            break;
+        pump->backing_off = false;
+        if (pump->in_flight >= (pump->up ? pump->limits.in_flight : 1))
+            break;
+        struct parcel *parcel = next_parcel(pump, now_ns);
+        if (parcel == NULL)
+            break;
+        hand_over(pump, parcel, now_ns);
     }
+    pump->working = false;
+    if (pump->in_flight == 0 &&
+        (ends_now(pump) || (pump_is(&pump->stopping) && !pump->backing_off && is_finished(pump))))
+        end(pump);
+    else
+        set_timer(pump);
 }
 
 // ---- Start and stop
@@ -403,12 +307,15 @@ static void on_wake_mail(struct mail *mail)
     pump_work(pump);
 }
 
-// The last chance of what is pending does not wait for a timer.
+// The last chance of what waits does not wait for its time.
 static void on_stop_mail(struct mail *mail)
 {
     struct pump *pump = (struct pump *)((char *)mail - offsetof(struct pump, stop_mail));
     pump->backing_off = false;
-    loop_timer_stop(&pump->timer);
+    for (struct parcel *parcel = pump->waiting.first; parcel != NULL; parcel = parcel->next)
+        parcel->due_ns = 0;
+    for (struct parcel *parcel = pump->suspects.first; parcel != NULL; parcel = parcel->next)
+        parcel->due_ns = 0;
     pump_work(pump);
 }
 
@@ -417,17 +324,40 @@ static void on_abandon_mail(struct mail *mail)
     pump_work((struct pump *)((char *)mail - offsetof(struct pump, abandon_mail)));
 }
 
-static void *pump_thread(void *arg)
+static int open_sink(struct pump *pump)
 {
-    struct pump *pump = arg;
-    pthread_setname_np(pthread_self(), "pump");
-    const struct sink_report report = {.settle = on_settle,
-                                       .reject = on_reject,
+    const struct conf_output *output = pump->output;
+    const struct sink_report report = {.settle = pump_on_settle,
+                                       .reject = pump_on_reject,
                                        .done = on_done,
                                        .ctx = pump,
                                        .stats = &pump->stats,
                                        .loop = pump->loop};
-    int rc = pump->ops->open(pump->output, &report, &pump->limits, &pump->sink, pump->open_err);
+    if (strcmp(output->type, "stdout") != 0) { // which rejects nothing, and needs no directory
+        int rc = dead_letters_check(&output->outbox, pump->open_err);
+        if (rc < 0)
+            return rc;
+    }
+    int rc = pump->ops->open(output, &report, &pump->limits, &pump->sink, pump->open_err);
+    if (rc < 0)
+        return rc;
+    INVARIANT(pump->limits.max_bytes > 0 && pump->limits.max_events > 0 && pump->limits.in_flight > 0);
+    INVARIANT(!pump->limits.ordered || pump->limits.in_flight == 1);
+    pump->cap_bytes = pump->limits.max_bytes;
+    pump->max_events = pump->limits.max_events;
+    if (output->outbox.max_batch_size > 0 && (uint64_t)output->outbox.max_batch_size < pump->max_events)
+        pump->max_events = (uint64_t)output->outbox.max_batch_size;
+    pump->held_max = HELD_HAND_OVERS * pump->limits.max_bytes;
+    if (pump->held_max < HELD_MIN_BYTES)
+        pump->held_max = HELD_MIN_BYTES;
+    return 0;
+}
+
+static void *pump_thread(void *arg)
+{
+    struct pump *pump = arg;
+    pthread_setname_np(pthread_self(), "pump");
+    int rc = open_sink(pump);
     pthread_mutex_lock(&pump->mutex);
     pump->opened = true;
     pump->open_rc = rc;
@@ -459,6 +389,11 @@ static struct pump *pump_new(const struct pump_conf *conf, const struct sink_ops
     pump->asleep = true;
     pump->up = true;
     pump->since_real_ns = clock_real_ns();
+    pump->last_error = "";
+    pump->dead = dead_letters_new(&conf->output->outbox);
+    parcels_init(&pump->waiting);
+    parcels_init(&pump->suspects);
+    parcels_init(&pump->spare);
     pump->wake_mail.run = on_wake_mail;
     pump->stop_mail.run = on_stop_mail;
     pump->abandon_mail.run = on_abandon_mail;
@@ -479,8 +414,12 @@ void pump_free(struct pump *pump)
     loop_free(pump->loop);
     pthread_cond_destroy(&pump->changed);
     pthread_mutex_destroy(&pump->mutex);
-    mem_free(pump->pending.at);
-    mem_free(pump->retry.at);
+    held_fini(&pump->held);
+    queue_fini(&pump->fresh);
+    parcels_fini(&pump->waiting);
+    parcels_fini(&pump->suspects);
+    parcels_fini(&pump->spare);
+    dead_letters_free(pump->dead);
     mem_free(pump);
 }
 

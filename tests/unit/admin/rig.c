@@ -136,7 +136,8 @@ static void open_ingest(struct rig *rig)
 
 struct rig *rig_new(bool databases)
 {
-    static const struct conf_output output = {.outbox = {.retry_backoff_ms = 5, .retry_max_backoff_ms = 5}};
+    static const struct conf_output output = {.type = (char *)"stdout",
+                                              .outbox = {.retry_backoff_ms = 5, .retry_max_backoff_ms = 5}};
     const struct pump_conf conf = {.output = &output, .stuck_ms = 60000};
     struct rig *rig = mem_zalloc(sizeof *rig);
     struct err err = {0};
