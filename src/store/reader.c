@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The pump's side of the durable store: rows become batches, one row at a time. What is settled is a bit in memory; the
+// committer carries it to disk.
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/outbox.h"
+
+#define READ_AGAIN_NS NS_PER_S
+#define KEPT_BYTES    ((size_t)1 << 20) // of the buffer of a row
+
+static struct durable *durable_of(struct store *store)
+{
+    return (struct durable *)store;
+}
+
+// ---- Bits
+
+static bool bit_get(const struct row *row, uint32_t i)
+{
+    return (row->bits[i / 8] >> (i % 8) & 1) != 0;
+}
+
+static void bit_set(struct row *row, uint32_t i)
+{
+    row->bits[i / 8] |= (uint8_t)(1u << (i % 8));
+}
+
+static uint32_t bits_set_among(const struct row *row, uint32_t first, uint32_t count)
+{
+    uint32_t set = 0;
+    for (uint32_t i = first; i < first + count; i++)
+        set += bit_get(row, i);
+    return set;
+}
+
+// ---- Loading a row
+
+// The pump can't wait here: it is woken to try once more, and the committer looks at what is wrong.
+static void ask_again(struct durable *d, enum database_fault fault)
+{
+    pthread_mutex_lock(&d->mutex);
+    d->read_again_ns = clock_mono_ns() + READ_AGAIN_NS;
+    if (fault > d->wish)
+        d->wish = fault;
+    pthread_cond_signal(&d->changed);
+    pthread_mutex_unlock(&d->mutex);
+}
+
+// The bytes are kept for who wants to look at them. Too little memory for that is no reason to stop.
+static void set_aside(struct durable *d, uint64_t seq, uint64_t at, const char *reason, const void *data, size_t len)
+{
+    struct damage *damage = mem_try_alloc(sizeof *damage + len);
+    bool has_data = damage != NULL;
+    if (damage == NULL)
+        damage = mem_alloc(sizeof *damage);
+    *damage = (struct damage){.seq = seq, .at = at, .reason = reason, .has_data = has_data, .len = len};
+    if (has_data && len > 0)
+        memcpy(damage->data, data, len);
+    pthread_mutex_lock(&d->mutex);
+    damage->next = d->damage;
+    d->damage = damage;
+    durable_mark_dirty(d);
+    pthread_mutex_unlock(&d->mutex);
+}
+
+static int add_part(struct reading *reading, size_t at, const struct record *record)
+{
+    if (reading->count == reading->cap) {
+        size_t cap = reading->cap > 0 ? 2 * reading->cap : 64;
+        struct row_part *parts = mem_try_realloc(reading->parts, cap * sizeof *parts);
+        if (parts == NULL)
+            return -ENOMEM;
+        reading->parts = parts;
+        reading->cap = cap;
+    }
+    reading->parts[reading->count++] = (struct row_part){at, *record};
+    return 0;
+}
+
+// The next good record, or one of a later version, from `at` on: after damage it may begin anywhere.
+static int find_record(const struct buf *data, size_t *at, uint64_t events, struct record *out)
+{
+    for (; *at < data->len; ++*at) {
+        int rc = record_check((const uint8_t *)data->data + *at, data->len - *at, out);
+        if (rc == -ENOTSUP)
+            return rc;
+        // Whole, but not of this place: what an older row has left in the pages.
+        if (rc == 0 && out->first >= events && out->first <= ROW_EVENTS_MAX)
+            return 0;
+    }
+    return -ENOENT;
+}
+
+// The records of a row; what lies between them is set aside. *events: one past the number of the last.
+static int index_row(struct durable *d, uint64_t seq, uint32_t *events)
+{
+    struct reading *reading = &d->reading;
+    const struct buf *data = &reading->data;
+    size_t at = 0;
+    reading->count = reading->next = 0;
+    *events = 0;
+    while (at < data->len) {
+        struct record record;
+        size_t found = at;
+        int rc = find_record(data, &found, *events, &record);
+        if (found > at)
+            set_aside(d, seq, at, "bad checksum", data->data + at, found - at);
+        if (rc == -ENOENT)
+            break;
+        if (rc == -ENOTSUP) {
+            set_aside(d, seq, found, "written by a later version", data->data + found, record.length);
+        } else {
+            rc = add_part(reading, found, &record);
+            if (rc != 0)
+                return rc;
+            *events = record.first + record.count;
+        }
+        at = found + record.length;
+    }
+    return 0;
+}
+
+static struct row *new_row(struct durable *d, const struct database_row *info, uint32_t events)
+{
+    const struct reading *reading = &d->reading;
+    size_t bits_len = ((size_t)events + 7) / 8;
+    struct row *row = mem_try_alloc(sizeof *row + bits_len);
+    if (row == NULL)
+        return NULL;
+    *row = (struct row){.info = *info, .bits_len = bits_len, .users = 1};
+    row->owed_events = info->events - info->settled_events;
+    row->owed_batches = info->batches - info->settled_batches;
+    memset(row->bits, 0, bits_len);
+    size_t known = d->bits_buf.len < bits_len ? d->bits_buf.len : bits_len;
+    if (known > 0)
+        memcpy(row->bits, d->bits_buf.data, known);
+    for (size_t i = 0; i < reading->count; i++) {
+        const struct record *record = &reading->parts[i].record;
+        row->events += record->count;
+        row->settled += bits_set_among(row, record->first, record->count);
+    }
+    return row;
+}
+
+// False: the row was dropped while it was being read.
+static bool enter_row(struct durable *d, struct row *row)
+{
+    pthread_mutex_lock(&d->mutex);
+    bool there = row->info.seq > d->dropped_to;
+    if (there) {
+        TAILQ_INSERT_TAIL(&d->rows, row, link);
+        if (row->settled == row->events) { // nothing good in it, or settled just before the end of the last run
+            row->dirty = true;
+            durable_mark_dirty(d);
+        }
+        d->reading.row = row;
+    }
+    pthread_mutex_unlock(&d->mutex);
+    if (!there)
+        mem_free(row);
+    return there;
+}
+
+static int read_row(struct durable *d, struct database_row *info, enum database_fault *fault)
+{
+    info->seq = 0;
+    pthread_mutex_lock(&d->read_mutex);
+    int rc = -EAGAIN;
+    *fault = DATABASE_WELL;
+    if (d->reader.handle != NULL) {
+        rc = database_read(&d->reader, d->taken_seq + 1, info, &d->reading.data, &d->bits_buf);
+        *fault = d->reader.fault;
+    }
+    pthread_mutex_unlock(&d->read_mutex);
+    return rc;
+}
+
+// A row that can't be read: the committer looks at the file, and salvages it if it finds it damaged. If it does not, the
+// row is at fault, and what could be read of it is all that there is.
+static bool is_hopeless(struct durable *d, const struct database_row *info, enum database_fault fault)
+{
+    if (fault != DATABASE_DAMAGED || info->seq == 0)
+        return false;
+    bool again = d->bad_seq == info->seq;
+    d->bad_seq = info->seq;
+    return again;
+}
+
+static bool load_row(struct durable *d)
+{
+    uint64_t newest = __atomic_load_n(&d->newest_seq, __ATOMIC_ACQUIRE);
+    while (d->taken_seq < newest) {
+        struct database_row info;
+        enum database_fault fault;
+        int rc = read_row(d, &info, &fault);
+        if (rc == -ENOENT) {
+            d->taken_seq = newest;
+            return false;
+        }
+        if (rc != 0 && !is_hopeless(d, &info, fault)) {
+            static struct log_limit limit;
+            if (rc != -EAGAIN) {
+                counter_add(&d->errors, 1);
+                if (log_limit_pass(&limit, 1, 1, NULL))
+                    LOG(LOG_ERROR, "outbox: cannot read", LOG_STR("error", err_text(rc)));
+            }
+            ask_again(d, fault);
+            return false;
+        }
+        uint32_t events = 0;
+        rc = index_row(d, info.seq, &events);
+        struct row *row = rc == 0 ? new_row(d, &info, events) : NULL;
+        if (row == NULL) {
+            ask_again(d, DATABASE_WELL);
+            return false;
+        }
+        d->taken_seq = info.seq;
+        if (enter_row(d, row))
+            return true;
+    }
+    return false;
+}
+
+static void leave_row(struct durable *d)
+{
+    struct reading *reading = &d->reading;
+    pthread_mutex_lock(&d->mutex);
+    reading->row->users--;
+    if (reading->row->gone || reading->row->dirty)
+        durable_mark_dirty(d);
+    pthread_mutex_unlock(&d->mutex);
+    reading->row = NULL;
+    if (reading->data.cap > KEPT_BYTES)
+        buf_fini(&reading->data);
+}
+
+void durable_reading_fini(struct durable *d)
+{
+    if (d->reading.row != NULL)
+        leave_row(d);
+    buf_fini(&d->reading.data);
+    buf_fini(&d->bits_buf);
+    mem_free(d->reading.parts);
+}
+
+// ---- Batches
+
+static int make_batch(struct row *row, const struct record *record, struct durable_batch **out)
+{
+    size_t ends = (size_t)record->count * sizeof(uint32_t);
+    size_t sensor = record->sensor.len + 1;
+    struct durable_batch *made = mem_try_alloc(sizeof *made + ends + record->lines_len + sensor);
+    if (made == NULL)
+        return -ENOMEM;
+    *made = (struct durable_batch){.row = row, .first = record->first};
+    struct batch *batch = &made->batch;
+    batch->ends = (uint32_t *)(made + 1);
+    batch->lines = (struct buf){.data = (char *)(made + 1) + ends, .len = record->lines_len};
+    char *name = batch->lines.data + record->lines_len;
+    memcpy(name, record->sensor.at, record->sensor.len);
+    name[record->sensor.len] = '\0';
+    batch->sensor = name;
+    batch->arrived_real_ns = record->arrived_real_ns;
+    batch->id = record->id;
+    batch->count = record->count;
+    int rc = record_decode(record, batch->ends, batch->lines.data);
+    if (rc == 0)
+        *out = made;
+    else
+        mem_free(made);
+    return rc;
+}
+
+// Under the mutex.
+static void settle_events(struct durable *d, struct row *row, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++)
+        bit_set(row, i);
+    row->settled += count;
+    row->changes++;
+    row->dirty = true;
+    uint32_t owed = count < row->owed_events ? count : row->owed_events;
+    row->owed_events -= owed;
+    __atomic_fetch_sub(&d->events, owed, __ATOMIC_RELAXED);
+    durable_mark_dirty(d);
+}
+
+static void settle_batch(struct durable *d, struct row *row)
+{
+    if (row->owed_batches == 0)
+        return;
+    row->owed_batches--;
+    __atomic_fetch_sub(&d->batches, 1, __ATOMIC_RELAXED);
+}
+
+// A record whose checksum is right and whose content is not.
+static void give_up(struct durable *d, const struct row_part *part)
+{
+    struct row *row = d->reading.row;
+    set_aside(d, row->info.seq, part->at, "cannot be decoded", d->reading.data.data + part->at, part->record.length);
+    pthread_mutex_lock(&d->mutex);
+    uint32_t known = bits_set_among(row, part->record.first, part->record.count);
+    row->settled -= known;
+    settle_events(d, row, part->record.first, part->record.count);
+    settle_batch(d, row);
+    pthread_mutex_unlock(&d->mutex);
+}
+
+size_t durable_take(struct store *store, struct batch **out, size_t max)
+{
+    struct durable *d = durable_of(store);
+    struct reading *reading = &d->reading;
+    size_t taken = 0;
+    while (taken < max) {
+        if (reading->row == NULL && !load_row(d))
+            break;
+        if (reading->next == reading->count) {
+            leave_row(d);
+            continue;
+        }
+        const struct row_part *part = &reading->parts[reading->next];
+        uint32_t settled = bits_set_among(reading->row, part->record.first, part->record.count);
+        struct durable_batch *batch;
+        int rc = settled < part->record.count ? make_batch(reading->row, &part->record, &batch) : -EALREADY;
+        if (rc == -ENOMEM) {
+            ask_again(d, DATABASE_WELL);
+            break;
+        }
+        reading->next++;
+        if (rc == -EBADMSG)
+            give_up(d, part);
+        if (rc != 0)
+            continue;
+        batch->batch.settled = settled;
+        pthread_mutex_lock(&d->mutex);
+        reading->row->users++;
+        pthread_mutex_unlock(&d->mutex);
+        out[taken++] = &batch->batch;
+    }
+    return taken;
+}
+
+uint32_t durable_next_open(struct store *store, const struct batch *batch, uint32_t from, uint32_t *first)
+{
+    (void)store;
+    const struct durable_batch *own = (const struct durable_batch *)batch;
+    uint32_t at = from, end;
+    while (at < batch->count && bit_get(own->row, own->first + at))
+        at++;
+    *first = at;
+    for (end = at; end < batch->count && !bit_get(own->row, own->first + end); end++)
+        ;
+    return end - at;
+}
+
+void durable_settle(struct store *store, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict)
+{
+    struct durable *d = durable_of(store);
+    struct durable_batch *own = (struct durable_batch *)batch;
+    INVARIANT(verdict != VERDICT_RETRY);
+    INVARIANT(first <= batch->count && count <= batch->count - first);
+    INVARIANT(bits_set_among(own->row, own->first + first, count) == 0);
+    pthread_mutex_lock(&d->mutex);
+    settle_events(d, own->row, own->first + first, count);
+    batch->settled += count;
+    bool over = batch->settled == batch->count;
+    if (over) {
+        settle_batch(d, own->row);
+        own->row->users--;
+    }
+    pthread_mutex_unlock(&d->mutex);
+    if (over)
+        mem_free(own);
+}
+
+void durable_give_back(struct store *store, struct batch *batch)
+{
+    struct durable *d = durable_of(store);
+    struct durable_batch *own = (struct durable_batch *)batch;
+    INVARIANT(batch->settled < batch->count);
+    pthread_mutex_lock(&d->mutex);
+    own->row->users--;
+    if (own->row->gone)
+        durable_mark_dirty(d);
+    pthread_mutex_unlock(&d->mutex);
+    mem_free(own);
+}

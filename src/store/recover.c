@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How the files of the durable store are opened: at the start, and whenever what is in memory and what is on disk may
+// no longer be the same. Nothing is believed that was not read from the file after its log was brought home.
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/files.h"
+#include "store/outbox.h"
+#include "store/salvage.h"
+#include "store/spool.h"
+
+// A check reads the whole file. It is left out for a large one that was closed in order.
+#define CHECK_ALWAYS_BYTES ((uint64_t)1 << 30)
+
+static int open_writer(struct durable *d)
+{
+    char log[4200];
+    snprintf(log, sizeof log, "%s-wal", d->path);
+    bool check = files_size(log) > 0 || files_size(d->path) <= CHECK_ALWAYS_BYTES;
+    bool is_new = files_size(d->path) == 0;
+    int rc = database_open(&d->writer, d->path, DATABASE_WRITE);
+    if (rc == 0)
+        rc = database_checkpoint(&d->writer, DATABASE_EMPTY);
+    if (rc == 0 && check)
+        rc = database_check(&d->writer);
+    if (rc == 0 && is_new)
+        rc = files_sync_parent(d->path);
+    if (rc != 0)
+        d->fault = d->writer.fault != DATABASE_WELL ? d->writer.fault : DATABASE_REOPEN;
+    return rc;
+}
+
+static int salvage(struct durable *d)
+{
+    struct salvage_result result;
+    database_close(&d->writer);
+    LOG(LOG_ERROR, "outbox: the file is damaged, what can be read of it is salvaged", LOG_STR("file", d->path));
+    int rc = salvage_run(d->path, &result);
+    if (rc != 0) {
+        d->fault = DATABASE_DAMAGED;
+        return rc;
+    }
+    LOG(LOG_ERROR, "outbox: the damaged file is set aside", LOG_STR("set_aside", result.set_aside),
+        LOG_INT("rows_saved", result.rows), LOG_INT("events_saved", result.events), LOG_INT("rows_cut", result.cut),
+        LOG_INT("unreadable", result.unreadable));
+    return open_writer(d);
+}
+
+static int open_files(struct durable *d)
+{
+    pthread_mutex_lock(&d->read_mutex);
+    database_close(&d->reader);
+    database_close(&d->writer);
+    d->fault = DATABASE_REOPEN;
+    int rc = salvage_finish(d->path);
+    if (rc == 0)
+        rc = open_writer(d);
+    if (rc != 0 && d->fault == DATABASE_DAMAGED)
+        rc = salvage(d);
+    if (rc == 0) {
+        rc = database_open(&d->reader, d->path, DATABASE_READ);
+        d->fault = d->reader.fault;
+    }
+    if (rc != 0) { // a connection that stays open keeps what it believes
+        database_close(&d->reader);
+        database_close(&d->writer);
+    }
+    pthread_mutex_unlock(&d->read_mutex);
+    return rc;
+}
+
+static void count_waiting(const struct waiting *waiting, struct database_totals *totals)
+{
+    for (; waiting != NULL; waiting = waiting->next) {
+        totals->batches++;
+        totals->events += waiting->batch->count;
+    }
+}
+
+// Of rows that the pump has, memory knows more than the file. Under the mutex.
+static int count_rows(struct durable *d, struct database_totals *totals)
+{
+    struct row *row;
+    TAILQ_FOREACH(row, &d->rows, link)
+    {
+        struct database_row found;
+        int rc = row->gone ? -ENOENT : database_find(&d->writer, row->info.seq, &found);
+        if (rc != 0 && rc != -ENOENT)
+            return rc;
+        if (rc == -ENOENT || found.seq != row->info.seq) {
+            row->gone = true;
+            row->dirty = false;
+            row->owed_events = row->owed_batches = 0;
+            continue;
+        }
+        totals->events = totals->events + row->owed_events - (found.events - found.settled_events);
+        totals->batches = totals->batches + row->owed_batches - (found.batches - found.settled_batches);
+        row->dirty = row->dirty || row->settled > 0;
+        if (row->dirty)
+            durable_mark_dirty(d);
+    }
+    return 0;
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int count_all(struct durable *d)
+{
+    struct database_totals totals;
+    pthread_mutex_lock(&d->mutex);
+    int rc = database_totals(&d->writer, &totals);
+    if (rc == 0)
+        rc = count_rows(d, &totals);
+    if (rc == 0) {
+        count_waiting(d->waiting, &totals);
+        count_waiting(d->in_hand, &totals);
+        d->next_seq = most(d->next_seq, most(totals.last_seq, totals.last_damaged_seq));
+        __atomic_store_n(&d->disk_bytes, totals.bytes, __ATOMIC_RELAXED);
+        __atomic_store_n(&d->events, totals.events, __ATOMIC_RELAXED);
+        __atomic_store_n(&d->batches, totals.batches, __ATOMIC_RELAXED);
+        __atomic_store_n(&d->oldest_real_ns, totals.oldest_real_ns, __ATOMIC_RELAXED);
+        __atomic_store_n(&d->newest_seq, most(d->newest_seq, totals.last_seq), __ATOMIC_RELEASE);
+    } else {
+        d->fault = d->writer.fault;
+    }
+    pthread_mutex_unlock(&d->mutex);
+    return rc;
+}
+
+int durable_recover(struct durable *d)
+{
+    int rc = open_files(d);
+    if (rc == 0)
+        rc = count_all(d);
+    if (rc == 0 && !d->imported) {
+        d->imported = true;
+        if (spool_import(&d->writer, d->dir, &d->next_seq) > 0)
+            rc = count_all(d);
+    }
+    return rc;
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Spool files of the Go implementation: *.ndjson in the directory of the outbox, an event a line. They are taken in, each file
+// in one transaction, and renamed *.ndjson.imported. The ids of their events come from the file's name and content, so a crash in
+// between only makes the same events once more. Lines that are no events are counted, and stay in the renamed file.
+
+#include "store/database.h"
+
+// seq: of the newest row; counted up. How many files were taken in; what goes wrong with one is logged and leaves it.
+unsigned spool_import(struct database *db, const char *dir, uint64_t *seq);
