@@ -4,6 +4,7 @@
 // copied with what was found into the batch's lines.
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "ingest/worker.h"
 
@@ -91,6 +92,8 @@ int ingest_build(struct intake *intake, struct refusal *refusal)
         return rc;
     }
 
+    struct hash128 id = hash128_pair(text_of(intake->sensor->id), (struct text){intake->body.data, intake->body.len});
+    batch->id = (struct batch_id){.low = id.low, .high = id.high};
     batch->count = (uint32_t)events->count;
     batch->arrived_real_ns = clock_real_ns();
     return 0;

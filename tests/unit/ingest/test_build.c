@@ -247,13 +247,44 @@ static void test_lines_grow(void **state)
     bed_free(bed);
 }
 
+static struct batch_id id_of(struct bed *bed, struct sensor *sensor, const char *body)
+{
+    struct refusal refusal;
+    struct intake *intake = bed_intake(bed, text_of(body));
+    intake->sensor = sensor;
+    assert_int_equal(ingest_build(intake, &refusal), 0);
+    struct batch_id id = intake->batch.id;
+    intake_put(intake);
+    return id;
+}
+
+static bool same_id(struct batch_id a, struct batch_id b)
+{
+    return a.low == b.low && a.high == b.high;
+}
+
+// The whole body as it was received: a blank more is another batch, though the lines are the same.
+static void test_id_of_sensor_and_body(void **state)
+{
+    struct bed *bed = bed_new(&usual, false);
+    struct sensor *sensor = bed_sensor(bed), *other = auth_unknown(bed->ingest.auth);
+    (void)state;
+
+    struct batch_id id = id_of(bed, sensor, "[{\"a\":1},{\"b\":2}]");
+    assert_true(same_id(id, id_of(bed, sensor, "[{\"a\":1},{\"b\":2}]")));
+    assert_false(same_id(id, id_of(bed, other, "[{\"a\":1},{\"b\":2}]")));
+    assert_false(same_id(id, id_of(bed, sensor, "[{\"a\":1},{\"b\":3}]")));
+    assert_false(same_id(id, id_of(bed, sensor, "[{\"a\":1},{\"b\":2}] ")));
+    bed_free(bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines_and_ends),    cmocka_unit_test(test_refused),
         cmocka_unit_test(test_line_breaks_count), cmocka_unit_test(test_enriched),
         cmocka_unit_test(test_without_databases), cmocka_unit_test(test_unchanged_is_counted),
-        cmocka_unit_test(test_lines_grow),
+        cmocka_unit_test(test_lines_grow),        cmocka_unit_test(test_id_of_sensor_and_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
