@@ -91,12 +91,6 @@ static void test_while_loom_runs(void **state)
     store->ops->close(store);
     assert_int_equal(place_captured(place, outbox_run), 0);
     assert_has(&place->out, "events:    4\n");
-    for (int i = 0; i < 3; i++) {
-        static const char *const names[] = {"outbox.db", "lock", "outbox.db-wal"};
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        unlink(path);
-    }
 }
 
 static void test_none(void **state)
