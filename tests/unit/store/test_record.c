@@ -89,7 +89,7 @@ static void what_goes_in_comes_out(void **state)
         noise[sizeof noise - 1] = '\0';
         add(&random, noise);
     }
-    round_trip(&random, false); // does not get shorter, so it stays as it is
+    round_trip(&random, false);                             // does not get shorter, so it stays as it is
     for (size_t len = 1; len < 300000; len = len * 2 + 1) { // one to three bytes of LEB128
         char *event = mem_alloc(len + 1);
         memset(event, 'x', len);
