@@ -217,6 +217,11 @@ static int set_up(struct database *db, enum database_mode mode)
                       "; PRAGMA journal_size_limit=" LOG_KEPT_BYTES "; PRAGMA cache_size=-16384");
     if (rc == 0 && mode != DATABASE_WRITE)
         rc = exec(db, "PRAGMA query_only=ON");
+    if (rc == 0 && mode == DATABASE_WRITE && sqlite3_db_readonly(db->handle, "main") == 1) {
+        // make_file could write: it is the file that asks for a later SQLite.
+        db->fault = DATABASE_DAMAGED;
+        rc = -EBADMSG;
+    }
     if (rc == 0)
         rc = prepare(db, mode);
     if (rc == 0)

@@ -22,6 +22,10 @@ static int open_writer(struct durable *d)
     snprintf(log, sizeof log, "%s-wal", d->path);
     bool check = files_size(log) > 0 || files_size(d->path) <= CHECK_ALWAYS_BYTES;
     bool is_new = files_size(d->path) == 0;
+    if (is_new && files_size(log) > 0) { // SQLite would throw the log away
+        d->fault = DATABASE_DAMAGED;
+        return -EBADMSG;
+    }
     int rc = database_open(&d->writer, d->path, DATABASE_WRITE);
     if (rc == 0)
         rc = database_checkpoint(&d->writer, DATABASE_EMPTY);

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "store/database.h"
 #include "store/files.h"
+#include "store/pages.h"
 #include "store/record.h"
 
 enum { NAME_MAX_BYTES = 4200, COMMIT_BYTES = 16 << 20, BROKEN_READS_MAX = 200000 };
@@ -21,7 +22,8 @@ struct salvage {
     struct database from, to;
     const char *path;
     struct salvage_result *result;
-    struct buf data, bits;
+    struct buf data, bits, known;
+    uint64_t last_seq;
     uint64_t uncommitted;  // bytes
     unsigned broken_reads; // so that a file of nothing but holes comes to an end
     int rc;                // of the new file: there is no way on
@@ -82,30 +84,70 @@ static uint32_t count_bits(const struct buf *bits, uint32_t events)
     return count < events ? count : events;
 }
 
-// A row that was found: as much of it as can be read, if there is a good record in that.
-static void take_row(struct salvage *s, struct database_row *row)
+// A row with as much of its data as could be read, if there is a good record in that.
+static void keep_row(struct salvage *s, struct database_row *row, bool cut)
 {
-    bool cut = false;
-    if (row->bytes > RECORD_BYTES_MAX || database_read_data(&s->from, row, &s->data) != 0)
-        cut = true;
-    if (row->bytes > RECORD_BYTES_MAX)
-        s->data.len = 0;
     uint32_t events;
     bool bad;
     if (count_records(&s->data, row->bytes, &events, &bad) == 0) {
         s->result->unreadable++;
         return;
     }
-    if (database_read_bits(&s->from, row->seq, &s->bits) != 0)
-        s->bits.len = 0; // delivered once more, which is harmless
     row->bytes = s->data.len;
-    row->settled_events = count_bits(&s->bits, row->events);
-    row->settled_batches = 0;
     s->result->rows++;
     s->result->events += events;
     s->result->cut += cut || bad;
+    s->last_seq = row->seq > s->last_seq ? row->seq : s->last_seq;
     CRASH_POINT("salvage-before-row");
     s->rc = save(s, row);
+}
+
+static void take_row(struct salvage *s, struct database_row *row)
+{
+    bool cut = row->bytes > RECORD_BYTES_MAX || database_read_data(&s->from, row, &s->data) != 0;
+    if (row->bytes > RECORD_BYTES_MAX)
+        s->data.len = 0;
+    if (database_read_bits(&s->from, row->seq, &s->bits) != 0)
+        s->bits.len = 0; // delivered once more, which is harmless
+    row->settled_events = count_bits(&s->bits, row->events);
+    row->settled_batches = 0;
+    keep_row(s, row, cut);
+}
+
+// Whether the new file has it: the same number and the same beginning. Where only the number is the same, a bit of one of the
+// two has flipped, and the row gets a new one.
+static bool is_known(struct salvage *s, struct database_row *row, const struct buf *data)
+{
+    struct database_row found;
+    int rc = database_find(&s->to, row->seq, &found);
+    if (rc == -ENOENT || (rc == 0 && found.seq != row->seq))
+        return false;
+    if (rc == 0)
+        rc = database_read_data(&s->to, &found, &s->known);
+    if (rc != 0) {
+        s->rc = rc;
+        return true;
+    }
+    size_t len = data->len < s->known.len ? data->len : s->known.len;
+    if (memcmp(data->data, s->known.data, len) == 0)
+        return true;
+    row->seq = s->last_seq + 1;
+    return false;
+}
+
+static bool on_row(void *ctx, struct database_row *row, const struct buf *data)
+{
+    struct salvage *s = ctx;
+    uint32_t events;
+    bool cut;
+    if (count_records(data, row->bytes, &events, &cut) == 0 || is_known(s, row, data))
+        return s->rc == 0;
+    s->data.len = s->bits.len = 0;
+    if (buf_try_append(&s->data, data->data, data->len) != 0)
+        s->rc = -ENOMEM;
+    else
+        keep_row(s, row, cut);
+    return s->rc == 0;
 }
 
 // Upwards from *low as far as it goes. False: something could not be read.
@@ -172,6 +214,14 @@ static void take_all(struct salvage *s)
     database_close(&s->from);
 }
 
+// What SQLite did not find, because what leads there is damaged.
+static void take_pages(struct salvage *s)
+{
+    int rc = pages_search(s->path, on_row, s);
+    if (s->rc == 0 && rc != 0 && rc != -ENOENT)
+        s->rc = rc;
+}
+
 // ---- The files
 
 static void remove_files(const char *path)
@@ -221,7 +271,9 @@ static int swap(const char *path, char set_aside[NAME_MAX_BYTES])
     name_of(log_aside, set_aside, "-wal");
     int rc = move(path, set_aside);
     CRASH_POINT("salvage-between-renames");
-    if (rc == 0)
+    if (rc == 0 && files_size(log) == 0)
+        unlink(log);
+    else if (rc == 0)
         rc = move(log, log_aside);
     if (rc == 0)
         rc = unlink(shared) == 0 || errno == ENOENT ? 0 : -errno;
@@ -280,6 +332,8 @@ int salvage_run(const char *path, struct salvage_result *out)
     if (s.rc == 0)
         take_all(&s);
     if (s.rc == 0)
+        take_pages(&s);
+    if (s.rc == 0)
         s.rc = seal(&s, made, salvaged);
     CRASH_POINT("salvage-before-rename");
     if (s.rc == 0)
@@ -290,5 +344,6 @@ int salvage_run(const char *path, struct salvage_result *out)
         database_close(&s.to);
     buf_fini(&s.data);
     buf_fini(&s.bits);
+    buf_fini(&s.known);
     return s.rc;
 }

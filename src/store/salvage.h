@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// From a damaged file of the durable store to a good one. What can still be read is copied into outbox.db.new; when that is
+// From a damaged file of the durable store to a good one. What can still be read, by SQLite from both ends and around what
+// it can't, and then past it from every single page (store/pages.h), is copied into outbox.db.new; when that is
 // whole and synced it becomes outbox.db.salvaged, and only then does the damaged file, with its log, become
 // outbox.db.damaged-<UTC time> and the salvaged one outbox.db. So whenever this is cut short, the next start begins it
 // anew or brings it to its end, and nothing is lost twice. One thread; no connection may be open.
