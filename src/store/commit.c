@@ -158,6 +158,15 @@ static void settled_is_safe(struct durable *d, struct settled_rows *rows)
     pthread_mutex_unlock(&d->mutex);
 }
 
+// It is still to be written, some time.
+static void settled_is_open(struct durable *d, const struct settled_rows *rows)
+{
+    pthread_mutex_lock(&d->mutex);
+    if (rows->count > 0 || d->damage_now != NULL)
+        durable_mark_dirty(d);
+    pthread_mutex_unlock(&d->mutex);
+}
+
 static void settled_rows_fini(struct settled_rows *rows)
 {
     mem_free(rows->at);
@@ -365,19 +374,23 @@ int durable_commit(struct durable *d, struct waiting *list, uint64_t bytes)
     uint64_t seq = d->next_seq;
     int64_t began_ns = clock_mono_ns();
     note_settled(d, &rows);
-    if (list == NULL)
+    bool anything = list != NULL || rows.count > 0 || d->damage_now != NULL;
+    if (list == NULL && anything)
         CRASH_POINT("store-before-settle");
-    int rc = write_all(d, &commit, &rows, &seq);
+    int rc = anything ? write_all(d, &commit, &rows, &seq) : 0;
     if (rc == 0) {
         CRASH_POINT("store-after-commit");
-        if (list == NULL)
+        if (list == NULL && anything)
             CRASH_POINT("store-after-settle");
         tell_dropped(d, &commit);
         settled_is_safe(d, &rows);
         tell_damage(d, &commit);
-        committed(d, &commit, seq, began_ns);
+        if (anything)
+            committed(d, &commit, seq, began_ns);
     } else {
-        d->failed_bytes = bytes;
+        if (list != NULL)
+            d->failed_bytes = bytes;
+        settled_is_open(d, &rows);
         durable_fail(d, rc, d->writer.fault);
         durable_answer(d, list, rc);
     }

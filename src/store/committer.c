@@ -29,6 +29,9 @@
 #define AGAIN_DAMAGED_NS     (10 * NS_PER_S)
 #define IDLE_NS              (5 * NS_PER_S)
 #define SHRINK_STEP_NS       (50 * NS_PER_MS)
+#define SHRINK_STEP_PAGES    256
+#define SHRINK_KEPT_PAGES    512
+#define SHRINK_FULL_STEP     8
 #define CHECKPOINT_PAGES     (4 * 1024 * 1024 / DATABASE_PAGE_BYTES)
 
 // ---- Waking
@@ -70,19 +73,40 @@ void durable_fail(struct durable *d, int code, enum database_fault fault)
         LOG(LOG_ERROR, "outbox: nothing is accepted", LOG_STR("error", d->reason), LOG_STR("dir", d->dir));
 }
 
+// What is settled goes first: when nobody else makes room, the output does. So that it is room on the disk, the file
+// gives back what it does not use, in steps that need little of what they are to make.
+static void make_room(struct durable *d)
+{
+    bool more = true;
+    for (int64_t until_ns = clock_mono_ns() + NS_PER_S; more && clock_mono_ns() < until_ns;)
+        more = database_checkpoint(&d->writer, DATABASE_EMPTY_NOW) == 0 &&
+               database_shrink(&d->writer, 0, SHRINK_FULL_STEP);
+    (void)database_checkpoint(&d->writer, DATABASE_EMPTY_NOW);
+}
+
+static int try_writing(struct durable *d)
+{
+    int rc = durable_commit(d, NULL, 0);
+    if (rc != 0)
+        return rc; // and has failed anew
+    if (!durable_disk_has_room(d, d->failed_bytes))
+        make_room(d);
+    enum database_fault fault = DATABASE_RETRY;
+    rc = durable_disk_has_room(d, d->failed_bytes) ? 0 : -ENOSPC;
+    if (rc == 0) {
+        rc = database_probe(&d->writer);
+        fault = d->writer.fault;
+    }
+    if (rc != 0)
+        durable_fail(d, rc, fault);
+    return rc;
+}
+
 static void try_again(struct durable *d)
 {
-    int rc = 0;
-    if (d->fault == DATABASE_RETRY) {
-        if (!durable_disk_has_room(d, d->failed_bytes)) {
-            // The log may have grown by what could not be finished; what it holds for the file is brought home.
-            (void)database_checkpoint(&d->writer, DATABASE_SOME);
-            rc = -ENOSPC;
-        }
-        if (rc == 0)
-            rc = database_probe(&d->writer);
-        if (rc != 0)
-            durable_fail(d, rc, rc == -ENOSPC ? DATABASE_RETRY : d->writer.fault);
+    int rc;
+    if (d->fault == DATABASE_RETRY && d->writer.handle != NULL) {
+        rc = try_writing(d);
     } else {
         rc = durable_recover(d);
         if (rc != 0)
@@ -111,7 +135,7 @@ static void tidy_up(struct durable *d)
 // Nothing has happened for a while: unused pages go back to the disk, and then so does the log.
 static void idle(struct durable *d)
 {
-    if (database_shrink(&d->writer)) {
+    if (database_shrink(&d->writer, SHRINK_KEPT_PAGES, SHRINK_STEP_PAGES)) {
         d->worked_ns = clock_mono_ns() - IDLE_NS + SHRINK_STEP_NS;
         tidy_up(d);
         return;

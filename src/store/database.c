@@ -56,9 +56,30 @@ static const char *const statements[DATABASE_STATEMENTS] = {
 
 // ---- Errors
 
+static int last_errno(sqlite3_file *file)
+{
+    int error = 0;
+    if (file == NULL || file->pMethods == NULL ||
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error) != SQLITE_OK)
+        return 0;
+    return error;
+}
+
+// SQLite keeps the system's reason with the file that had the trouble, the log before all; the connection has it for some
+// errors only.
 static int system_error(struct database *db, int otherwise)
 {
-    int error = db->handle != NULL ? sqlite3_system_errno(db->handle) : 0;
+    if (db->handle == NULL)
+        return otherwise;
+    static const int files[] = {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER};
+    int error = 0;
+    for (size_t i = 0; error <= 0 && i < sizeof files / sizeof *files; i++) {
+        sqlite3_file *file = NULL;
+        if (sqlite3_file_control(db->handle, "main", files[i], &file) == SQLITE_OK)
+            error = last_errno(file);
+    }
+    if (error <= 0)
+        error = sqlite3_system_errno(db->handle);
     return error > 0 ? -error : otherwise;
 }
 
@@ -501,14 +522,13 @@ int database_checkpoint(struct database *db, enum database_checkpoint how)
     return rc == SQLITE_OK ? 0 : failed(db, rc);
 }
 
-bool database_shrink(struct database *db)
+bool database_shrink(struct database *db, uint32_t kept_pages, uint32_t step)
 {
-    enum { FREE_PAGES_KEPT = 512, STEP = 256 };
     int64_t unused = 0, pages = 0;
+    char sql[64];
     if (ask(db, "PRAGMA freelist_count", &unused) != 0 || ask(db, "PRAGMA page_count", &pages) != 0 ||
-        unused < FREE_PAGES_KEPT || unused < pages / 2)
+        unused <= kept_pages || (kept_pages > 0 && unused < pages / 2))
         return false;
-    if (exec(db, "PRAGMA incremental_vacuum(256)") != 0)
-        return false;
-    return unused - STEP >= FREE_PAGES_KEPT;
+    snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%u)", step);
+    return exec(db, sql) == 0 && unused > (int64_t)kept_pages + step;
 }

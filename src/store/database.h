@@ -102,5 +102,6 @@ enum database_checkpoint {
     DATABASE_EMPTY,     // waits a while for readers
 };
 int database_checkpoint(struct database *db, enum database_checkpoint how);
-// Gives unused pages back when there are many; a step at a time. True: there is more to do.
-bool database_shrink(struct database *db);
+// Gives unused pages back, a step of so many at a time. When some are to be kept, only where most of the file is unused.
+// True: there is more to do.
+bool database_shrink(struct database *db, uint32_t kept_pages, uint32_t step);

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A disk that is full or fails: nothing is promised then, the reason is told, and all is well again without a restart.
+// The calls by which SQLite writes and syncs stand here once more; those of this program come first.
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "yard.h"
+
+// Atomic; errno of the call, 0: it works.
+static int sync_error, write_error;
+static unsigned syncs;
+
+static int failing_sync(int fd, long number)
+{
+    int error = __atomic_load_n(&sync_error, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&syncs, 1, __ATOMIC_RELAXED);
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
+    return (int)syscall(number, fd);
+}
+
+int fdatasync(int fd)
+{
+    return failing_sync(fd, SYS_fdatasync);
+}
+
+int fsync(int fd)
+{
+    return failing_sync(fd, SYS_fsync);
+}
+
+// With 64-bit offsets this is pwrite64 by name, as it is for SQLite.
+ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
+{
+    int error = __atomic_load_n(&write_error, __ATOMIC_RELAXED);
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, data, len, at);
+}
+
+static void set(int *error, int value)
+{
+    __atomic_store_n(error, value, __ATOMIC_RELAXED);
+}
+
+static void assert_reason(struct yard *yard, const char *reason)
+{
+    struct store_health health;
+    assert_false(store_accepts(yard->store));
+    yard->store->ops->health(yard->store, &health);
+    assert_false(health.accepts);
+    assert_string_equal(health.reason, reason);
+    assert_int_equal(yard_try_push(yard, YARD_BATCHES - 1, 1), -EAGAIN);
+}
+
+static void wait_until_well(struct yard *yard)
+{
+    struct store_health health;
+    for (int i = 0; i < 60000 && !store_accepts(yard->store); i++)
+        usleep(1000);
+    yard->store->ops->health(yard->store, &health);
+    assert_true(health.accepts);
+    assert_string_equal(health.reason, "");
+}
+
+// Takes what is there; what was not promised may be among it. How many of the `count` first batches.
+static void take_all(struct yard *yard, unsigned count)
+{
+    bool found[YARD_BATCHES] = {false};
+    for (unsigned last = 0; last != count - 1;) {
+        struct batch *batch = yard_take_one(yard);
+        last = yard_number(batch);
+        assert_false(found[last]);
+        found[last] = true;
+        yard->store->ops->settle(yard->store, batch, 0, batch->count, VERDICT_DELIVERED);
+    }
+    for (unsigned i = 0; i < count; i++)
+        assert_true(found[i] || yard->status[i] != 0);
+    yard_assert_empty(yard);
+}
+
+static void fails_and_gets_well(struct yard *yard, int *which, int error, const char *reason)
+{
+    yard_open(yard);
+    yard_append(yard, 0, 20);
+    struct batch *batch = yard_take_one(yard);
+    yard_assert_batch(batch, 0, 20);
+    set(which, error);
+    yard_append(yard, 1, 20);
+    assert_int_equal(yard->status[1], -error);
+    assert_reason(yard, reason);
+    // The pump goes on meanwhile.
+    yard->store->ops->settle(yard->store, batch, 0, 5, VERDICT_DELIVERED);
+    sleep(2); // some tries in vain
+    assert_reason(yard, reason);
+    struct store_stats stats;
+    yard->store->ops->stats(yard->store, &stats);
+    assert_true(stats.errors >= 2);
+    assert_int_equal(stats.commits, 1);
+    yard->store->ops->settle(yard->store, batch, 5, 5, VERDICT_DELIVERED);
+    set(which, 0);
+    wait_until_well(yard);
+    yard_append(yard, 2, 20);
+    assert_int_equal(yard->status[2], 0);
+    yard->store->ops->give_back(yard->store, batch);
+    yard_close(yard);
+
+    // What was settled is known, what was promised is there.
+    uint32_t first;
+    yard_open(yard);
+    batch = yard_take_one(yard);
+    yard_assert_batch(batch, 0, 20);
+    assert_int_equal(yard->store->ops->next_open(yard->store, batch, 0, &first), 10);
+    assert_int_equal(first, 10);
+    yard->store->ops->settle(yard->store, batch, 10, 10, VERDICT_DELIVERED);
+    batch = yard_take_one(yard);
+    if (yard_number(batch) == 1) { // written, only not promised
+        yard->store->ops->settle(yard->store, batch, 0, 20, VERDICT_DELIVERED);
+        batch = yard_take_one(yard);
+    }
+    yard_assert_batch(batch, 2, 20);
+    yard->store->ops->settle(yard->store, batch, 0, 20, VERDICT_DELIVERED);
+    yard_assert_empty(yard);
+    yard_wait_bytes(yard, 0);
+    yard->store->ops->stats(yard->store, &stats);
+    assert_int_equal(stats.events, 0);
+    assert_int_equal(stats.batches, 0);
+    yard_close(yard);
+}
+
+static void sync_fails(void **state)
+{
+    fails_and_gets_well(*state, &sync_error, EIO, "outbox: Input/output error");
+    assert_true(syncs > 0); // else the calls above are not those that SQLite makes
+}
+
+static void sync_finds_the_disk_full(void **state)
+{
+    fails_and_gets_well(*state, &sync_error, ENOSPC, "outbox: No space left on device");
+}
+
+static void write_fails(void **state)
+{
+    fails_and_gets_well(*state, &write_error, EIO, "outbox: Input/output error");
+}
+
+static void disk_is_full(void **state)
+{
+    fails_and_gets_well(*state, &write_error, ENOSPC, "outbox: No space left on device");
+}
+
+// The sums are what they would be without the trouble, whatever of the failed commit is on disk.
+static void sums_stay_right(void **state)
+{
+    struct yard *yard = *state;
+    struct store_stats stats;
+    yard_open(yard);
+    for (unsigned i = 0; i < 20; i++) {
+        yard_append(yard, i, 10);
+        struct batch *batch = yard_take_one(yard);
+        yard->store->ops->settle(yard->store, batch, 0, 4, VERDICT_DELIVERED);
+        yard->store->ops->give_back(yard->store, batch);
+    }
+    set(&sync_error, EIO);
+    yard_append(yard, 20, 10);
+    assert_int_equal(yard->status[20], -EIO);
+    set(&sync_error, 0);
+    wait_until_well(yard);
+    yard->store->ops->stats(yard->store, &stats);
+    bool there = stats.batches == 21;
+    assert_int_equal(stats.batches, 20 + there);
+    assert_int_equal(stats.events, 20 * 6 + there * 10);
+    uint64_t bytes = stats.bytes;
+    yard_close(yard);
+    yard_open(yard);
+    yard->store->ops->stats(yard->store, &stats);
+    assert_int_equal(stats.batches, 20 + there);
+    assert_int_equal(stats.events, 20 * 6 + there * 10);
+    assert_int_equal(stats.bytes, bytes);
+    yard_close(yard);
+}
+
+static void starts_on_a_full_disk(void **state)
+{
+    struct yard *yard = *state;
+    for (int existing = 0; existing < 2; existing++) {
+        set(&write_error, ENOSPC);
+        yard_open(yard);
+        assert_reason(yard, "outbox: No space left on device");
+        assert_null(yard_take_any(yard));
+        set(&write_error, 0);
+        wait_until_well(yard);
+        yard_append(yard, (unsigned)existing, 1);
+        assert_int_equal(yard->status[existing], 0);
+        if (existing == 1)
+            take_all(yard, 2);
+        yard_close(yard);
+    }
+}
+
+static void small_disk_fills_and_drains(void **state)
+{
+    struct yard *yard = *state;
+    char dir[128];
+    snprintf(dir, sizeof dir, "%s/small", yard->dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    if (mount("tmpfs", dir, "tmpfs", 0, "size=4m") != 0) {
+        rmdir(dir);
+        skip(); // not root
+    }
+    yard->conf.dir = dir;
+    yard_open(yard);
+    for (unsigned round = 0, number = 0; round < 3; round++) {
+        unsigned begin = number;
+        while (store_accepts(yard->store)) {
+            yard_append(yard, number++, 2000);
+            assert_true(number < YARD_BATCHES - 1);
+        }
+        assert_true(number > begin + 3);
+        assert_int_equal(yard->status[number - 1], -ENOSPC);
+        assert_reason(yard, "outbox: No space left on device");
+        // Nobody but the output makes room.
+        for (unsigned i = begin; i < number - 1; i++) {
+            struct batch *batch = yard_take_one(yard);
+            yard_assert_batch(batch, i, 2000);
+            yard->store->ops->settle(yard->store, batch, 0, 2000, VERDICT_DELIVERED);
+        }
+        wait_until_well(yard);
+        yard_assert_empty(yard);
+        yard_wait_bytes(yard, 0);
+    }
+    yard_close(yard);
+    assert_int_equal(umount(dir), 0);
+    rmdir(dir);
+}
+
+static int disk_works(void **state)
+{
+    set(&sync_error, 0);
+    set(&write_error, 0);
+    return yard_teardown(state);
+}
+
+int main(void)
+{
+#define YARD_TEST(name) cmocka_unit_test_setup_teardown(name, yard_setup, disk_works)
+    const struct CMUnitTest tests[] = {
+        YARD_TEST(sync_fails),
+        YARD_TEST(sync_finds_the_disk_full),
+        YARD_TEST(write_fails),
+        YARD_TEST(disk_is_full),
+        YARD_TEST(sums_stay_right),
+        YARD_TEST(starts_on_a_full_disk),
+        YARD_TEST(small_disk_fills_and_drains),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
