@@ -3,12 +3,14 @@
 
 // The durable store: an SQLite file in output.outbox.dir. A batch is safe when the commit that holds it is on disk; one
 // thread, the committer, gathers all that waits into one row and one commit, and what the pump has settled rides along.
-// Records carry a checksum of their own (store/record.h), since SQLite has none.
+// Records carry a checksum of their own (store/record.h), since SQLite has none; one that is bad is set aside in the
+// file's table `damaged`, as it is, and the rest goes on.
 //
-//   DIR/outbox.db, -wal, -shm     the records
-//   DIR/lock                      held while a process uses the directory
-//   DIR/outbox.db.damaged-<time>  what a start could not read, set aside
-//   DIR/*.ndjson                  spool files of the Go implementation: taken in at start, then renamed *.ndjson.imported
+//   DIR/outbox.db, -wal, -shm             the records
+//   DIR/lock                              held while a process uses the directory
+//   DIR/outbox.db.damaged-<time>[, -wal]  what a start could not read, set aside; what could be read is in outbox.db
+//   DIR/outbox.db.new, .salvaged          while that is made
+//   DIR/*.ndjson                          spool files of the Go implementation: taken in at start, then renamed *.ndjson.imported
 
 #include <stdio.h>
 

@@ -253,9 +253,9 @@ int pages_search(const char *path, pages_on_row *on_row, void *ctx)
     int rc = 0;
     pages->fd = open(path, O_RDONLY | O_CLOEXEC);
     pages->log_fd = open(log, O_RDONLY | O_CLOEXEC);
-    if (pages->fd < 0) {
+    if (pages->fd < 0 && files_size(path) > 0) {
         rc = -errno;
-    } else {
+    } else { // the file may be gone and the log still be there
         // A page that is in the log only may have any number up to as many as both hold together.
         pages->count = (uint32_t)((bytes + log_bytes) / PAGE);
         pages->log_at = mem_array((size_t)pages->count + 1, sizeof *pages->log_at);

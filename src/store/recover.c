@@ -16,6 +16,8 @@
 // A check reads the whole file. It is left out for a large one that was closed in order.
 #define CHECK_ALWAYS_BYTES ((uint64_t)1 << 30)
 
+#define TRIES_BEFORE_SALVAGE 30 // one a second
+
 static int open_writer(struct durable *d)
 {
     char log[4200];
@@ -63,7 +65,8 @@ static int open_files(struct durable *d)
     int rc = salvage_finish(d->path);
     if (rc == 0)
         rc = open_writer(d);
-    if (rc != 0 && d->fault == DATABASE_DAMAGED)
+    // A place that can't be read for so long will not be read: the rest is of more use.
+    if (rc != 0 && (d->fault == DATABASE_DAMAGED || (rc == -EIO && d->tries >= TRIES_BEFORE_SALVAGE)))
         rc = salvage(d);
     if (rc == 0) {
         rc = database_open(&d->reader, d->path, DATABASE_READ);

@@ -206,6 +206,8 @@ static void take_between(struct salvage *s, uint64_t low, uint64_t high)
 
 static void take_all(struct salvage *s)
 {
+    if (files_size(s->path) == 0)
+        return; // SQLite would delete the log of an empty file
     if (database_open(&s->from, s->path, DATABASE_SALVAGE) != 0) {
         s->result->unreadable++;
         return;
@@ -218,7 +220,7 @@ static void take_all(struct salvage *s)
 static void take_pages(struct salvage *s)
 {
     int rc = pages_search(s->path, on_row, s);
-    if (s->rc == 0 && rc != 0 && rc != -ENOENT)
+    if (s->rc == 0)
         s->rc = rc;
 }
 
