@@ -120,20 +120,11 @@ static void open_and_take(bool found[YARD_BATCHES])
     assert_int_equal(yard->status[FRESH], 0);
     while (!found[FRESH]) {
         struct batch *batch = yard_take_one(yard);
-        uint32_t first;
         unsigned number = yard_number(batch); // with all of its bytes
         assert_true(number < SMALL + LARGE || number == FRESH);
         assert_false(found[number]);
         found[number] = true;
-        uint32_t open = yard->store->ops->next_open(yard->store, batch, 0, &first);
-        assert_true(open > 0);
-        yard->store->ops->settle(yard->store, batch, first, open, VERDICT_DELIVERED);
-        if (open < batch->count) {
-            uint32_t next;
-            open = yard->store->ops->next_open(yard->store, batch, first, &next);
-            if (open > 0)
-                yard->store->ops->settle(yard->store, batch, next, open, VERDICT_DELIVERED);
-        }
+        yard_settle_open(yard, batch);
     }
     yard_close(yard);
 }

@@ -68,8 +68,11 @@ static void full_refuses_until_there_is_room(void **state)
     yard_open(yard);
     assert_int_equal(stats_of(yard).batches, appended);
     assert_int_equal(yard_try_push(yard, appended + 1, 50), -EAGAIN);
-    for (unsigned i = 1; i <= appended; i++)
-        yard_assert_batch(yard_take_one(yard), i, 50);
+    for (unsigned i = 1; i <= appended; i++) {
+        batch = yard_take_one(yard);
+        yard_assert_batch(batch, i, 50);
+        yard->store->ops->give_back(yard->store, batch);
+    }
 }
 
 static void larger_than_the_outbox(void **state)

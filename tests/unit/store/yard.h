@@ -41,10 +41,11 @@ int yard_try_push(struct yard *yard, unsigned number, uint32_t events);
 void yard_append(struct yard *yard, unsigned number, uint32_t events); // and waits for the answer
 void yard_wait_answers(struct yard *yard, unsigned count);             // in all
 
-struct batch *yard_take_one(struct yard *yard);  // waits for it
-struct batch *yard_take_any(struct yard *yard);  // NULL: there is none
-void yard_assert_empty(struct yard *yard);       // nothing is left to take
-unsigned yard_number(const struct batch *batch); // and checks all of its bytes
+struct batch *yard_take_one(struct yard *yard);                // waits for it
+struct batch *yard_take_any(struct yard *yard);                // NULL: there is none
+void yard_settle_open(struct yard *yard, struct batch *batch); // all that is not settled of it; there is some
+void yard_assert_empty(struct yard *yard);                     // nothing is left to take
+unsigned yard_number(const struct batch *batch);               // and checks all of its bytes
 void yard_assert_batch(const struct batch *batch, unsigned number, uint32_t events);
 void yard_wait_bytes(struct yard *yard, uint64_t bytes); // until the store's records take so much
 
