@@ -3,12 +3,19 @@
 
 #include "sink/sink.h"
 
-static const struct sink_ops *const sinks[] = {&sink_stdout};
+static const struct {
+    const char *type;
+    const struct sink_ops *ops;
+} sinks[] = {
+    {"stdout", &sink_stdout},
+    {"elasticsearch", &sink_elasticsearch},
+    {"opensearch", &sink_elasticsearch},
+};
 
 const struct sink_ops *sink_find(const char *type)
 {
     for (size_t i = 0; i < sizeof sinks / sizeof *sinks; i++)
-        if (strcmp(sinks[i]->name, type) == 0)
-            return sinks[i];
+        if (strcmp(sinks[i].type, type) == 0)
+            return sinks[i].ops;
     return NULL;
 }

@@ -12,6 +12,8 @@ static void found_by_type(void **state)
 {
     (void)state;
     assert_ptr_equal(sink_find("stdout"), &sink_stdout);
+    assert_ptr_equal(sink_find("elasticsearch"), &sink_elasticsearch);
+    assert_ptr_equal(sink_find("opensearch"), &sink_elasticsearch);
     assert_null(sink_find("stdou"));
     assert_null(sink_find("STDOUT"));
     assert_null(sink_find(""));
