@@ -13,113 +13,77 @@
 // Why it is as it is:
 // - Nothing in an event may make the cluster refuse it: what is no address or no number is left out of the index
 //   (ignore_malformed) and stays in the document. A keyword holds at most 32766 bytes, so longer ones are left out too
-//   (ignore_above counts characters, of up to four bytes).
+//   (ignore_above counts characters, of up to four bytes). OpenSearch's flat_object can't do so: there a header of more than
+//   32766 bytes goes to the dead letters.
 // - Attackers choose the names of headers; as fields of their own these would exhaust the index's limit of fields.
+// - A data stream takes no event whose @timestamp is none, so there ignore_malformed is off; elsewhere such an event would be lost
+//   to every search by time.
 // - A text that looks like a date is none (date_detection): the first event would decide for all that follow.
 // - The payload is looked for by its words (event.summary); its hexadecimal form is kept, but not indexed.
 static const char settings_json[] = "{'index':{'mapping':{'ignore_malformed':'true','total_fields':{'limit':'2000'}}}}";
 
-#define KEYWORD "{'type':'keyword','ignore_above':1024}"
+#define KEYWORD   "{'type':'keyword','ignore_above':1024}"
+#define NAMED     "{'type':'keyword','ignore_above':1024,'fields':{'text':{'type':'text'}}}"
+#define SEARCHED  "{'type':'text','fields':{'keyword':" KEYWORD "}}"
+#define FLATTENED "{'type':'flattened','ignore_above':8191}" // OpenSearch's flat_object takes no parameters
 #define GEO                                                                                                            \
-    "'geo':{'properties':{'location':{'type':'geo_point'},'city_name':" KEYWORD ",'continent_code':" KEYWORD           \
+    "{'properties':{'location':{'type':'geo_point'},'city_name':" KEYWORD ",'continent_code':" KEYWORD                 \
     ",'continent_name':" KEYWORD ",'country_iso_code':" KEYWORD ",'country_name':" KEYWORD ",'postal_code':" KEYWORD   \
     ",'region_iso_code':" KEYWORD ",'region_name':" KEYWORD ",'timezone':" KEYWORD "}}"
-#define AS                                                                                                             \
-    "'as':{'properties':{'number':{'type':'long'},'organization':{'properties':{'name':{'type':'keyword',"             \
-    "'ignore_above':1024,'fields':{'text':{'type':'text'}}}}}}}"
+#define AS "{'properties':{'number':{'type':'long'},'organization':{'properties':{'name':" NAMED "}}}}"
 #define SIDE                                                                                                           \
     "{'properties':{'address':" KEYWORD ",'domain':" KEYWORD ",'ip':{'type':'ip'},'port':{'type':'long'},"             \
-    "'bytes':{'type':'long'},'packets':{'type':'long'}," AS "," GEO "}}"
-#define SEARCHED "{'type':'text','fields':{'keyword':" KEYWORD "}}"
-#define HEADERS                                                                                                        \
-    "{'properties':{'headers':{'type':'flattened'},'body':{'properties':{'content':" SEARCHED                          \
-    ",'bytes':{'type':'long'}}},'bytes':{'type':'long'}}}"
+    "'bytes':{'type':'long'},'packets':{'type':'long'},'as':" AS ",'geo':" GEO "}}"
+#define MESSAGE                                                                                                        \
+    "{'properties':{'headers':" FLATTENED ",'bytes':{'type':'long'},"                                                  \
+    "'body':{'properties':{'content':" SEARCHED ",'bytes':{'type':'long'}}}}}"
 #define DYNAMIC(name, path, kind, mapping)                                                                             \
     "{'" name "':{'path_match':'" path "','match_mapping_type':'" kind "','mapping':" mapping "}}"
+#define OBJECT(members) "{'properties':{" members "}}"
 
-// Single quotes stand for double ones. 'flattened' is 'flat_object' on OpenSearch.
+// Single quotes stand for double ones. clang-format would tear the macros apart.
+// clang-format off
 static const char mappings_json[] =
-    "{'date_detection':false,'dynamic_templates':[" DYNAMIC("ip", "ip", "string", "{'type':'ip'}") "," DYNAMIC(
-        "any_ip", "*.ip",
-        "string", "{'type':'ip'}") "," DYNAMIC("resolved_ip", "*.resolved_ip",
-                                               "string", "{'type':'ip'}") "," DYNAMIC("port", "*.port", "string",
-                                                                                      "{'type':'long'}") "," DYNAMIC("a"
-                                                                                                                     "s"
-                                                                                                                     "_"
-                                                                                                                     "n"
-                                                                                                                     "u"
-                                                                                                                     "m"
-                                                                                                                     "b"
-                                                                                                                     "e"
-                                                                                                                     "r",
-                                                                                                                     "*"
-                                                                                                                     "."
-                                                                                                                     "a"
-                                                                                                                     "s"
-                                                                                                                     "."
-                                                                                                                     "n"
-                                                                                                                     "u"
-                                                                                                                     "m"
-                                                                                                                     "b"
-                                                                                                                     "e"
-                                                                                                                     "r",
-                                                                                                                     "s"
-                                                                                                                     "t"
-                                                                                                                     "r"
-                                                                                                                     "i"
-                                                                                                                     "n"
-                                                                                                                     "g",
-                                                                                                                     "{"
-                                                                                                                     "'"
-                                                                                                                     "t"
-                                                                                                                     "y"
-                                                                                                                     "p"
-                                                                                                                     "e"
-                                                                                                                     "'"
-                                                                                                                     ":"
-                                                                                                                     "'"
-                                                                                                                     "l"
-                                                                                                                     "o"
-                                                                                                                     "n"
-                                                                                                                     "g"
-                                                                                                                     "'"
-                                                                                                                     "}") "," DYNAMIC("bytes",
-                                                                                                                                      "*.bytes", "string", "{'type':'long'}") "," DYNAMIC("packets", "*.packets", "string", "{'type':'long'}") "," DYNAMIC("geo_location", "*.geo.location", "object", "{'type':'geo_point'}") "," DYNAMIC("not_before", "*.not_before",
-                                                                                                                                                                                                                                                                                                                                           "string",
-                                                                                                                                                                                                                                                                                                                                           "{'type':'date'}") "," DYNAMIC("not_after", "*.not_after", "string", "{'type':'date'}") "," DYNAMIC("headers",
-                                                                                                                                                                                                                                                                                                                                                                                                                                               "*.headers",
-                                                                                                                                                                                                                                                                                                                                                                                                                                               "object",
-                                                                                                                                                                                                                                                                                                                                                                                                                                               "{'type':'flattened'}") "," DYNAMIC("body",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   "*.body.content", "string",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   SEARCHED) "," DYNAMIC("strings",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                         "*", "string", KEYWORD) "],'properties':{"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'@timestamp':{'type':'date','ignore_malformed':false},"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'message':" SEARCHED
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 ","
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'labels':{'type':'flattened'},"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'event':{'properties':{'created':{'type':'date'},'start':{'type':'date'},'end':{'type':'date'},"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'ingested':{'type':'date'},'summary':" SEARCHED
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 ","
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'original':{'type':'keyword','index':false,'doc_values':false},"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'original_payload_hex':{'type':'keyword','index':false,'doc_values':false}}},"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'source':" SIDE
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 ",'destination':" SIDE
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 ",'client':" SIDE
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 ",'server':" SIDE
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 ","
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'http':{'properties':{'request':" HEADERS ",'response':" HEADERS
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "}},"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "'user_agent':{'properties':{'original':{'type':'keyword','ignore_above':1024,'fields':{'text':{'type':'text'}}}}}"
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "}}";
+    "{'date_detection':false,'dynamic_templates':["
+    DYNAMIC("ip", "ip", "string", "{'type':'ip'}") ","
+    DYNAMIC("any_ip", "*.ip", "string", "{'type':'ip'}") ","
+    DYNAMIC("resolved_ip", "*.resolved_ip", "string", "{'type':'ip'}") ","
+    DYNAMIC("port", "*.port", "string", "{'type':'long'}") ","
+    DYNAMIC("as_number", "*.as.number", "string", "{'type':'long'}") ","
+    DYNAMIC("bytes", "*.bytes", "string", "{'type':'long'}") ","
+    DYNAMIC("packets", "*.packets", "string", "{'type':'long'}") ","
+    DYNAMIC("geo_location", "*.geo.location", "object", "{'type':'geo_point'}") ","
+    DYNAMIC("not_before", "*.not_before", "string", "{'type':'date'}") ","
+    DYNAMIC("not_after", "*.not_after", "string", "{'type':'date'}") ","
+    DYNAMIC("headers", "*.headers", "object", FLATTENED) ","
+    DYNAMIC("body", "*.body.content", "string", SEARCHED) ","
+    DYNAMIC("strings", "*", "string", KEYWORD)
+    "],'properties':{"
+    "'@timestamp':{'type':'date','ignore_malformed':false},"
+    "'message':" SEARCHED ","
+    "'labels':" FLATTENED ","
+    "'event':" OBJECT(
+        "'created':{'type':'date'},'start':{'type':'date'},'end':{'type':'date'},'ingested':{'type':'date'},"
+        "'summary':" SEARCHED ","
+        "'original':{'type':'keyword','index':false,'doc_values':false},"
+        "'original_payload_hex':{'type':'keyword','index':false,'doc_values':false}") ","
+    "'source':" SIDE ","
+    "'destination':" SIDE ","
+    "'client':" SIDE ","
+    "'server':" SIDE ","
+    "'http':" OBJECT("'request':" MESSAGE ",'response':" MESSAGE) ","
+    "'user_agent':" OBJECT("'original':" NAMED)
+    "}}";
+// clang-format on
 
 // A constant of this file.
 static json_t *load(const char *constant, bool opensearch)
 {
     struct buf text = BUF_EMPTY;
     for (const char *at = constant; *at != '\0'; at++) {
-        if (opensearch && strncmp(at, "'flattened'", 11) == 0) {
-            buf_str(&text, "\"flat_object\"");
-            at += 10;
+        if (opensearch && strncmp(at, FLATTENED, strlen(FLATTENED)) == 0) {
+            buf_str(&text, "{\"type\":\"flat_object\"}");
+            at += strlen(FLATTENED) - 1;
         } else {
             buf_char(&text, *at == '\'' ? '"' : *at);
         }

@@ -24,6 +24,7 @@ struct http_client {
     char **bases;                // the URLs without a slash at the end
     char *authorization;         // the header line, or NULL; wiped
     struct http_request *active; // all that are under way
+    bool reporting, closed;      // check_done is at work, during which on_done may close the client
 };
 
 struct watch {
@@ -338,7 +339,8 @@ static void check_done(struct http_client *client)
 {
     CURLMsg *message;
     int left;
-    while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
+    client->reporting = true;
+    while (!client->closed && (message = curl_multi_info_read(client->multi, &left)) != NULL) {
         struct transfer *transfer = NULL;
         if (message->msg != CURLMSG_DONE)
             continue;
@@ -346,6 +348,9 @@ static void check_done(struct http_client *client)
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
         transfer_done(client, transfer, code);
     }
+    client->reporting = false;
+    if (client->closed)
+        mem_free(client);
 }
 
 // ---- The client
@@ -476,7 +481,9 @@ void http_client_close(struct http_client *client)
         mem_wipe(client->authorization, strlen(client->authorization));
         mem_free(client->authorization);
     }
-    mem_free(client);
+    client->closed = true;
+    if (!client->reporting)
+        mem_free(client);
 }
 
 void http_request_fini(struct http_request *request)

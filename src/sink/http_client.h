@@ -68,6 +68,7 @@ struct http_client;
 int http_client_open(const struct http_client_conf *conf, struct http_client **out, struct err *err);
 void http_client_start(struct http_client *client, struct http_request *request);
 void http_client_abort_all(struct http_client *client); // each on_done is called before it returns
-void http_client_close(struct http_client *client);     // nothing may be under way; NULL is fine
+// Nothing may be under way any more; from within the last on_done is fine, and NULL too.
+void http_client_close(struct http_client *client);
 // What `open` says of one URL, for a check of the configuration.
 int http_client_check_url(const char *url, struct err *err);
