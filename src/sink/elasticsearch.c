@@ -262,19 +262,6 @@ static void take_reply(struct es_request *request)
     self->report.done(self->report.ctx, handover, &outcome);
 }
 
-// The one event of a request is too large for the server: it can't be halved and will never be taken.
-static void reject_alone(struct es_request *request)
-{
-    struct es_sink *self = request->sink;
-    struct handover *handover = request->handover;
-    const struct sink_item item = handover->items[0];
-    const struct sink_outcome outcome = {.result = SINK_OK, .error = ""};
-    free_request(request);
-    self->report.reject(self->report.ctx, handover, item.batch, item.first, 413, TEXT("request_too_large"),
-                        TEXT("the server takes no request of this size"));
-    self->report.done(self->report.ctx, handover, &outcome);
-}
-
 static void on_bulk_done(struct http_request *http)
 {
     struct es_request *request = (struct es_request *)http;
@@ -287,10 +274,9 @@ static void on_bulk_done(struct http_request *http)
         take_reply(request);
         return;
     }
-    if (http->status == 413 && count_events(handover) == 1) {
-        reject_alone(request);
-        return;
-    }
+    // Only the server's own 413 blames an event that stands alone.
+    if (outcome.result == SINK_TOO_LARGE && http->status != 413 && count_events(handover) == 1)
+        outcome.result = SINK_FAILED;
     if (outcome.result == SINK_DOWN)
         self->ready = false;
     free_request(request);
@@ -305,7 +291,8 @@ static void send_bulk(struct es_request *request)
     struct handover *handover = request->handover;
     if (es_bulk_build(self->bulk, handover, &request->body) != 0) {
         free_request(request);
-        fail_text(self, handover, SINK_TOO_LARGE, "no memory for the request");
+        fail_text(self, handover, count_events(handover) > 1 ? SINK_TOO_LARGE : SINK_FAILED,
+                  "no memory for the request");
         return;
     }
     request->http.body = (struct text){request->body.data, request->body.len};

@@ -48,13 +48,15 @@ enum es_class es_reply_class(unsigned status, struct text type, struct text reas
 {
     if (status >= 200 && status < 300)
         return ES_DELIVERED;
+    if (status < 400 || status > 599) // no server says so: not a word on the event
+        return ES_RETRY;
     if (is_trouble(type, reason) || status == 401 || status == 403 || status == 404)
         return ES_TROUBLE;
     if (status == 409) // `create` of an id that is there already
         return type.len == 0 || text_eq(type, TEXT("version_conflict_engine_exception")) ? ES_DELIVERED : ES_RETRY;
     if (status == 408 || status == 425 || status == 429 || text_eq(type, TEXT("resource_already_exists_exception")))
         return ES_RETRY; // the last: two requests made the same new index
-    return status >= 400 && status < 500 ? ES_REJECTED : ES_RETRY;
+    return status < 500 ? ES_REJECTED : ES_RETRY;
 }
 
 bool es_reply_is_word(struct text type)

@@ -13,6 +13,7 @@ import dataclasses
 import email.utils
 import gzip
 import json
+import os
 import socket
 import ssl
 import threading
@@ -123,7 +124,7 @@ class BulkServer:
         return self
 
     def stop(self):
-        """Away: nobody listens, and every connection is reset."""
+        """Away: nobody listens, and every connection ends."""
         if self._http is None:
             return
         self._http.shutdown()
@@ -133,7 +134,10 @@ class BulkServer:
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
-            reset(connection)
+            try:
+                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread, which closes it
+            except OSError:
+                pass
 
     def release(self):
         """Ends every hang."""
@@ -220,12 +224,10 @@ class BulkServer:
 
 
 def reset(connection):
+    """RST, at once: the file objects on a socket would keep it open."""
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    except OSError:
-        pass
-    try:
-        connection.close()
+        os.close(connection.detach())
     except OSError:
         pass
 
