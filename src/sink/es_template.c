@@ -25,7 +25,7 @@ static const char settings_json[] = "{'index':{'mapping':{'ignore_malformed':'tr
 #define KEYWORD   "{'type':'keyword','ignore_above':1024}"
 #define NAMED     "{'type':'keyword','ignore_above':1024,'fields':{'text':{'type':'text'}}}"
 #define SEARCHED  "{'type':'text','fields':{'keyword':" KEYWORD "}}"
-#define FLATTENED "{'type':'flattened','ignore_above':8191}" // OpenSearch's flat_object takes no parameters
+#define FLATTENED "~" // the type of maps with free keys, see load
 #define GEO                                                                                                            \
     "{'properties':{'location':{'type':'geo_point'},'city_name':" KEYWORD ",'continent_code':" KEYWORD                 \
     ",'continent_name':" KEYWORD ",'country_iso_code':" KEYWORD ",'country_name':" KEYWORD ",'postal_code':" KEYWORD   \
@@ -41,7 +41,7 @@ static const char settings_json[] = "{'index':{'mapping':{'ignore_malformed':'tr
     "{'" name "':{'path_match':'" path "','match_mapping_type':'" kind "','mapping':" mapping "}}"
 #define OBJECT(members) "{'properties':{" members "}}"
 
-// Single quotes stand for double ones. clang-format would tear the macros apart.
+// Single quotes stand for double ones, ~ for the type that each kind of server has for free keys. clang-format would tear the macros apart.
 // clang-format off
 static const char mappings_json[] =
     "{'date_detection':false,'dynamic_templates':["
@@ -81,12 +81,11 @@ static json_t *load(const char *constant, bool opensearch)
 {
     struct buf text = BUF_EMPTY;
     for (const char *at = constant; *at != '\0'; at++) {
-        if (opensearch && strncmp(at, FLATTENED, strlen(FLATTENED)) == 0) {
-            buf_str(&text, "{\"type\":\"flat_object\"}");
-            at += strlen(FLATTENED) - 1;
-        } else {
+        if (*at == '~') // flat_object takes no parameters
+            buf_str(&text,
+                    opensearch ? "{\"type\":\"flat_object\"}" : "{\"type\":\"flattened\",\"ignore_above\":8191}");
+        else
             buf_char(&text, *at == '\'' ? '"' : *at);
-        }
     }
     json_t *json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
     INVARIANT(json != NULL);

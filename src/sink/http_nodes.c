@@ -36,7 +36,7 @@ size_t http_nodes_choose(struct http_nodes *nodes, int64_t now_ns)
         if (nodes->at[at].aside_until_ns < nodes->at[best].aside_until_ns)
             best = at;
     }
-    nodes->next = (best + 1) % nodes->count;
+    nodes->next = best + 1 < nodes->count ? best + 1 : 0;
     // One request finds out whether it is back; a stream of them would each wait for its time-out.
     if (nodes->at[best].failures > 0)
         set_aside(nodes, &nodes->at[best], now_ns);

@@ -31,7 +31,6 @@ static ssize_t read_start(const char *path, char *out, size_t size)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            len = 0;
             int code = -errno;
             close(fd);
             return code;
