@@ -75,7 +75,8 @@ static void check_load(struct text text, int parsed)
     INVARIANT(result != ERR_SYNTAX || lines == 1);
     INVARIANT(conf.server.workers >= 1 && conf.server.listen_address[0] != '\0');
     INVARIANT(conf.limits.max_body_size_bytes >= 1 && conf.limits.max_connections >= 1);
-    INVARIANT(strcmp(conf.output.type, "stdout") == 0);
+    INVARIANT(strcmp(conf.output.type, "clickhouse") != 0 && strcmp(conf.output.type, "kafka") != 0); // not built
+    INVARIANT(result != 0 || strcmp(conf.output.type, "stdout") == 0 || conf.output.elasticsearch_url[0] != NULL);
     conf_fini(&conf);
     buf_fini(&problems);
 }
