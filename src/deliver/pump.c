@@ -71,7 +71,7 @@ static bool take_or_sleep(struct pump *pump)
 {
     if (take(pump))
         return true;
-    if (pump->wake_is_due)
+    if (pump->asleep || pump->wake_is_due)
         return false;
     // Said before the last look, so that a batch that this look misses finds the pump asleep.
     pump->asleep = true;

@@ -37,6 +37,19 @@ static void differs_from_time_to_time(void **state)
     assert_true(same < 10);
 }
 
+static void counted_tries_wait_as_long(void **state)
+{
+    (void)state;
+    struct backoff backoff;
+    backoff_init(&backoff, 1000, 30000);
+    static const int64_t ceilings[] = {2000, 4000, 8000, 16000, 30000, 30000};
+    for (int round = 0; round < 100; round++)
+        for (unsigned i = 0; i < sizeof ceilings / sizeof *ceilings; i++)
+            assert_in_range(backoff_nth_ms(&backoff, i), ceilings[i] / 2, ceilings[i]);
+    assert_in_range(backoff_nth_ms(&backoff, UINT32_MAX), 15000, 30000);
+    assert_in_range(backoff_next_ms(&backoff), 1000, 2000); // which goes on as if nothing was asked
+}
+
 static void narrow_bounds(void **state)
 {
     (void)state;
@@ -57,6 +70,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(doubles_up_to_the_limit),
         cmocka_unit_test(differs_from_time_to_time),
+        cmocka_unit_test(counted_tries_wait_as_long),
         cmocka_unit_test(narrow_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
