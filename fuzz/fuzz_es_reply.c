@@ -26,7 +26,7 @@ static void check_item(const struct es_item *item, const struct buf *reply)
     INVARIANT(item->verdict == ES_RETRY || item->status >= 200);
     INVARIANT(item->verdict != ES_DELIVERED || item->status / 100 == 2 || item->status == 409);
     INVARIANT(item->verdict != ES_REJECTED || item->status / 100 == 4);
-    INVARIANT(is_within(item->type, reply) && is_within(item->reason, reply));
+    INVARIANT(is_within(item->type, reply) && is_within(item->reason, reply) && is_within(item->cause, reply));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "sink/es_bulk.h"
 #include "sink/es_conf.h"
@@ -22,6 +23,7 @@
 #define REPLY_MAX      ((size_t)32 * 1024 * 1024)
 #define REASON_MAX     1024 // of a reason in a dead letter
 #define KIND_MAX       128
+#define TELL_EVERY_NS  (60 * NS_PER_S)
 #define ELSEWHERE_NS   (60 * NS_PER_S) // see is_partial
 
 struct es_sink;
@@ -51,6 +53,7 @@ struct es_sink {
     struct es_item *items;      // of the reply that is being read
     size_t items_cap;
     int64_t delivered_ns; // when an event was last delivered
+    int64_t told_ns;      // when the log last said that some of a hand-over can't be written
 };
 
 struct es_request {
@@ -111,9 +114,14 @@ static struct text plain(struct text json, char *out, size_t cap)
 static void reject(struct es_sink *self, struct handover *handover, struct batch *batch, uint32_t event,
                    const struct es_item *item)
 {
-    char kind[KIND_MAX], reason[REASON_MAX];
+    char kind[KIND_MAX], text[REASON_MAX];
+    struct text reason = plain(item->reason, text, sizeof text);
+    if (item->cause.len > 0 && reason.len + 2 < sizeof text) {
+        memcpy(text + reason.len, ": ", 2);
+        reason.len += 2 + plain(item->cause, text + reason.len + 2, sizeof text - reason.len - 2).len;
+    }
     self->report.reject(self->report.ctx, handover, batch, event, item->status, plain(item->type, kind, sizeof kind),
-                        plain(item->reason, reason, sizeof reason));
+                        reason);
 }
 
 // ---- A reply to a bulk request
@@ -229,6 +237,16 @@ static size_t count_events(const struct handover *handover)
     return count;
 }
 
+// The output as a whole is well, so that nobody else speaks of it.
+static void tell_partial(struct es_sink *self, const char *error)
+{
+    int64_t now_ns = clock_mono_ns();
+    if (self->told_ns != 0 && now_ns - self->told_ns < TELL_EVERY_NS)
+        return;
+    self->told_ns = now_ns;
+    LOG(LOG_WARN, "some events have to wait", LOG_STR("reason", error));
+}
+
 static void take_reply(struct es_request *request)
 {
     struct es_sink *self = request->sink;
@@ -255,6 +273,8 @@ static void take_reply(struct es_request *request)
         self->delivered_ns = clock_mono_ns();
     if (out.result == SINK_DOWN)
         self->ready = false;
+    else if (tally.trouble != NULL)
+        tell_partial(self, out.error);
 
     settle_items(self, handover, items);
     free_request(request); // the items have borrowed from its reply

@@ -47,7 +47,8 @@ void es_bulk_free(struct es_bulk *bulk)
 }
 
 // filter_path keeps replies small and the position of each item, since each has a status.
-static const char query[] = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
+static const char query[] = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,"
+                            "items.*.error.caused_by.reason";
 
 void es_bulk_path(const struct es_name *name, struct buf *out)
 {

@@ -85,6 +85,18 @@ static char *make_authorization(struct checking *checking, const struct credenti
     return value;
 }
 
+// Plain HTTP to another machine.
+static bool is_unprotected(const char *url)
+{
+    static const char *const local[] = {"localhost", "127.", "[::1]"};
+    if (strncasecmp(url, "http://", 7) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        if (strncasecmp(url + 7, local[i], strlen(local[i])) == 0)
+            return false;
+    return true;
+}
+
 static void check_urls(struct checking *checking, const struct conf_output *conf, bool secret)
 {
     bool plain = false;
@@ -94,7 +106,7 @@ static void check_urls(struct checking *checking, const struct conf_output *conf
             err_prefix(&err, "output.elasticsearch_url");
             note(checking, err.code, &err);
         }
-        plain = plain || strncasecmp(*url, "http:", 5) == 0;
+        plain = plain || is_unprotected(*url);
     }
     if (plain && secret)
         warn(checking, "output.elasticsearch_url is http: the password travels unprotected");

@@ -113,7 +113,7 @@ static unsigned read_status(struct text value)
 
 static void read_error(struct text action, struct es_item *item)
 {
-    struct text error, value;
+    struct text error, value, cause;
     if (!find_one(action, TEXT("error"), &error))
         return;
     if (error.at[0] == '{') {
@@ -121,6 +121,9 @@ static void read_error(struct text action, struct es_item *item)
             item->type = inside(value);
         if (find_one(error, TEXT("reason"), &value) && is_string(value))
             item->reason = inside(value);
+        if (find_one(error, TEXT("caused_by"), &cause) && cause.at[0] == '{' &&
+            find_one(cause, TEXT("reason"), &value) && is_string(value))
+            item->cause = inside(value);
     } else if (is_string(error)) {
         item->reason = inside(error);
     }
@@ -132,7 +135,7 @@ static void read_item(struct text object, struct es_item *item)
     const char *at = object.at + 1, *end = object.at + object.len;
     struct member action;
     struct text status;
-    *item = (struct es_item){.verdict = ES_RETRY, .type = TEXT(""), .reason = TEXT("")};
+    *item = (struct es_item){.verdict = ES_RETRY, .type = TEXT(""), .reason = TEXT(""), .cause = TEXT("")};
     if (!member_next(&at, end, &action) || !text_eq(action.key, TEXT("create")) || !member_is_object(&action))
         return;
     if (find_one(action.value, TEXT("status"), &status))

@@ -22,6 +22,8 @@ struct es_item {
     unsigned status;    // 0: none that makes sense
     struct text type;   // error.type, "" when there is none; as in the JSON text, between its quotes
     struct text reason; // error.reason, the same; quotes the document, so it is not for the log
+    struct text
+        cause; // error.caused_by.reason, the same: an OpenSearch's reason is often no more than "failed to parse"
 };
 
 // Reads the reply to `count` events into items[0..count). 0, or -EINVAL: it is not one, and *why says so in a fixed text;

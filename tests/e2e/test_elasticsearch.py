@@ -151,7 +151,9 @@ def test_requests(feed, server):
     feed.settled()
     bulk = server.bulks()[0]
     assert bulk.path == "/loom-events/_bulk"
-    assert bulk.query["filter_path"] == ["errors,items.*.status,items.*.error.type,items.*.error.reason"]
+    assert bulk.query["filter_path"] == [
+        "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+    ]
     assert bulk.headers["content-encoding"] == "gzip"
     assert bulk.headers["content-type"] == "application/x-ndjson"
     assert "expect" not in bulk.headers and "authorization" not in bulk.headers
@@ -445,6 +447,9 @@ def test_one_bad_index_of_many(start_loom, server, tmp_path):
     for _ in range(20):
         feed.send(10)
     wait_for(lambda: len(feed.stored()) == 210, "all events but the old one", 10)
+    assert feed.loom.metrics().sum("loom_output_up") == 1
+    waits = [json.loads(line) for line in feed.loom.log_lines if "have to wait" in line]
+    assert ["index_closed_exception, index spip-2001" in line["reason"] for line in waits] == [True], "once a minute"
     server.rule = None
     feed.settled()
     assert feed.dead() == {}
@@ -566,6 +571,28 @@ def test_refused_configuration(tmp_path, env, output, expected):
         assert result.returncode in (1, 2)
         assert expected in result.err
         assert SECRET not in result.out + result.err
+
+
+def test_doubtful_configuration(tmp_path):
+    """`loom check` warns of what works, but not as well as it could."""
+    (tmp_path / "outbox").mkdir()
+
+    def warnings(**output):
+        config = tmp_path / "loom.toml"
+        keys = {"type": "elasticsearch", **output}
+        config.write_text(
+            process.toml(process.merged({"output": keys, "output.outbox": {"dir": tmp_path / "outbox"}}))
+        )
+        env = {"LOOM_ELASTICSEARCH_USER": "u", "LOOM_ELASTICSEARCH_PASS": SECRET}
+        result = process.run("check", "-config", config, env=process.environment(env))
+        assert result.returncode == 0, result.err
+        assert SECRET not in result.out + result.err
+        return [line for line in result.err.splitlines() if "elasticsearch" in line]
+
+    assert warnings(elasticsearch_url="http://localhost:9200") == []
+    assert warnings(elasticsearch_url="https://elastic.example:9200") == []
+    assert "unprotected" in warnings(elasticsearch_url=["https://a.example", "http://b.example"])[0]
+    assert "skip_verify" in warnings(elasticsearch_url="https://a", elasticsearch_insecure_skip_verify=True)[0]
 
 
 # --- the template

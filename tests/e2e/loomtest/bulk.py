@@ -249,7 +249,7 @@ def parse_bulk(body, index):
 
 
 def filtered(reply):
-    """As filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason leaves it."""
+    """As the output's filter_path leaves it: errors, and status and error of each item."""
     items = [
         {name: {key: value for key, value in item.items() if key in ("status", "error")} for name, item in entry.items()}
         for entry in reply["items"]

@@ -95,7 +95,7 @@ static const char real[] =
     "[source] tried to parse field [source] as object, but found a concrete value, \\\"\\u00e9\xc3\xa9\\\"\"}}},"
     "{\"create\":{\"status\":429,\"error\":{\"type\":\"es_rejected_execution_exception\",\"reason\":\"full\"}}},"
     "{\"create\":{\"status\":403,\"error\":{\"type\":\"cluster_block_exception\",\"reason\":\"index [loom] "
-    "blocked\"}}}]}";
+    "blocked\",\"caused_by\":{\"type\":\"x\",\"reason\":\"why\"}}}}]}";
 
 static void real_reply(void **state)
 {
@@ -109,6 +109,8 @@ static void real_reply(void **state)
     assert_int_equal(items[2].status, 400);
     assert_true(text_eq(items[2].type, TEXT("document_parsing_exception")));
     assert_memory_equal(items[2].reason.at, "[1:12] object", 13);
+    assert_int_equal(items[2].cause.len, 0);
+    assert_true(text_eq(items[4].cause, TEXT("why")));
     assert_int_equal(items[0].type.len, 0);
     assert_int_equal(items[0].reason.len, 0);
     buf_fini(&reply);
