@@ -11,6 +11,7 @@
 
 #define KEEP_BYTES     (8 * 1024 * 1024) // of the uncompressed body, from request to request; a giant one's is given back
 #define ACTION_MAX     (64 + ES_NAME_MAX + EVENT_ID_LEN)
+#define ACTION_USUAL   64        // less would make the body grow by copying
 #define GZIP_WINDOW    (15 + 16) // zlib: the largest window, in the gzip format
 #define GZIP_LEVEL     1         // bulk bodies repeat themselves so much that more effort gains little
 #define GZIP_MEM_LEVEL 9
@@ -145,6 +146,7 @@ int es_bulk_build(struct es_bulk *bulk, const struct handover *handover, struct 
     int rc = 0;
     plain->len = 0;
     body->len = 0;
+    rc = buf_try_reserve(plain, handover->bytes + (uint64_t)handover->events * ACTION_USUAL);
     for (size_t i = 0; rc == 0 && i < handover->count; i++)
         rc = append_item(bulk, &handover->items[i]);
     if (rc == 0 && bulk->gzip) {

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from loomtest import events, process
+from loomtest import certs, events, process
 from loomtest.bulk import BulkServer, Fault
 from loomtest.process import wait_for
 
@@ -170,6 +170,22 @@ def test_uncompressed(start_loom, server, tmp_path):
 def test_tls(start_loom, tmp_path, certificate, durable):
     with BulkServer(tls=certificate) as server:
         feed = Feed(start_loom, server, tmp_path, durable, output={"elasticsearch_ca_file": certificate[0]})
+        feed.send(10)
+        feed.settled()
+
+
+def test_client_certificate(start_loom, tmp_path, certificate):
+    """The cluster wants to see one."""
+    client, key = certs.make(tmp_path, "client")
+    with BulkServer(tls=certificate, client_ca=client) as server:
+        keys = {"elasticsearch_ca_file": certificate[0]}
+        (tmp_path / "without").mkdir()
+        without = Feed(start_loom, server, tmp_path / "without", output=keys)
+        assert without.offer(without.make(1)) == 503
+        without.wait_down()
+        assert server.seen == []
+        keys.update(elasticsearch_client_cert_file=client, elasticsearch_client_key_file=key)
+        feed = Feed(start_loom, server, tmp_path, output=keys)
         feed.send(10)
         feed.settled()
 

@@ -7,5 +7,6 @@ events    Spip's sample events and hostile ones
 splice    what Loom may and may not have done to an event's bytes
 mmdb      an independent reader of MaxMind files: the expectation that enrichment is compared with
 metrics   the Prometheus text format
+bulk      a stand-in for Elasticsearch and OpenSearch that fails on demand
 certs     throw-away certificates
 """

@@ -69,7 +69,7 @@ def error_body(status, kind=None, reason="as the test wants it"):
 
 
 class BulkServer:
-    def __init__(self, flavour="elasticsearch", tls=None, user=None, password=None, api_key=None, port=0):
+    def __init__(self, flavour="elasticsearch", tls=None, user=None, password=None, api_key=None, client_ca=None):
         self.flavour, self.user, self.password, self.api_key = flavour, user, password, api_key
         self.documents = {}  # index -> {id: bytes of the document}
         self.repeats = 0  # documents that were there already
@@ -90,8 +90,11 @@ class BulkServer:
         if tls is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(*map(str, tls))
+            if client_ca is not None:
+                self._context.verify_mode = ssl.CERT_REQUIRED
+                self._context.load_verify_locations(str(client_ca))
         self._http = None
-        self.port = port
+        self.port = 0
         self.start()
 
     # --- its life
