@@ -4,7 +4,9 @@
 // that is committed. Then the disk alone, with write and fdatasync of the size that a commit had on average, and the ratio
 // of the two in bytes on disk.
 //
-//     bench_store DIRECTORY [THREADS [IN_FLIGHT [SECONDS]]]
+//     bench_store DIRECTORY [THREADS [IN_FLIGHT [SECONDS [stalled]]]]
+//
+// stalled: the pump takes nothing until the threads have ended, as while the output is away.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +49,7 @@ struct pump {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool woken, over; // under the mutex
+    bool stalled;     // atomic
     uint64_t events;
 };
 
@@ -159,7 +162,8 @@ static void *pump_main(void *ctx)
     struct pump *pump = ctx;
     struct batch *batches[64];
     for (;;) {
-        size_t count = pump->store->ops->take(pump->store, batches, 64);
+        bool stalled = __atomic_load_n(&pump->stalled, __ATOMIC_ACQUIRE);
+        size_t count = stalled ? 0 : pump->store->ops->take(pump->store, batches, 64);
         for (size_t i = 0; i < count; i++) {
             pump->events += batches[i]->count;
             pump->store->ops->settle(pump->store, batches[i], 0, batches[i]->count, VERDICT_DELIVERED);
@@ -219,21 +223,21 @@ int main(int argc, char **argv)
 {
     static struct worker workers[THREADS_MAX];
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_store DIRECTORY [THREADS [IN_FLIGHT [SECONDS]]]\n");
+        fprintf(stderr, "usage: bench_store DIRECTORY [THREADS [IN_FLIGHT [SECONDS [stalled]]]]\n");
         return 2;
     }
     unsigned threads = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 2;
     unsigned in_flight = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 16;
     double seconds = argc > 4 ? strtod(argv[4], NULL) : 5;
     threads = threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads;
-    struct conf_outbox conf = {.dir = argv[1], .max_bytes = (int64_t)1 << 30, .when_full = (char *)"reject"};
+    struct conf_outbox conf = {.dir = argv[1], .max_bytes = (int64_t)64 << 30, .when_full = (char *)"reject"};
     struct store *store;
     struct err err;
     if (store_durable_open(&conf, &store, &err) != 0) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    struct pump pump = {.store = store};
+    struct pump pump = {.store = store, .stalled = argc > 5};
     pthread_mutex_init(&pump.mutex, NULL);
     pthread_cond_init(&pump.changed, NULL);
     store->ops->attach(store, &(struct store_reader){wake_pump, is_delivering, &pump});
@@ -266,13 +270,14 @@ int main(int argc, char **argv)
     double took_s = (double)(clock_mono_ns() - began_ns) / NS_PER_S, took_cpu_s = cpu_s() - began_cpu_s;
     struct store_stats stats;
     store->ops->stats(store, &stats);
+    __atomic_store_n(&pump.stalled, false, __ATOMIC_RELEASE);
+    int64_t drained_ns = clock_mono_ns();
     pthread_mutex_lock(&pump.mutex);
-    pump.over = true;
+    pump.woken = pump.over = true;
     pthread_cond_signal(&pump.changed);
     pthread_mutex_unlock(&pump.mutex);
     pthread_join(pump_thread, NULL);
-
-    // A record's size, from one that is left alone in the store.
+    double drain_s = (double)(clock_mono_ns() - drained_ns) / NS_PER_S;
     uint64_t raw = sum.bytes / (sum.batches > 0 ? sum.batches : 1);
     store->ops->close(store);
     qsort(sum.samples, sum.samples_count, sizeof *sum.samples, by_value);
@@ -289,6 +294,7 @@ int main(int argc, char **argv)
                (double)sum.samples[sum.samples_count / 2] / 1e6,
                (double)sum.samples[sum.samples_count * 99 / 100] / 1e6,
                (double)sum.samples[sum.samples_count - 1] / 1e6);
+    printf("  %llu bytes of records were left, drained in %.2f s\n", (unsigned long long)stats.bytes, drain_s);
     double disk = disk_alone(argv[1], (size_t)mean_commit_raw, seconds / 2);
     printf("disk: %.0f commits/s of %.0f bytes, %.1f MB/s; the store has %.2f of that in bytes of lines\n", disk,
            mean_commit_raw, disk * mean_commit_raw / 1e6, (double)sum.bytes / took_s / (disk * mean_commit_raw));

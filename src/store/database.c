@@ -46,8 +46,8 @@ static const char *const statements[DATABASE_STATEMENTS] = {
     [DATABASE_ROLLBACK] = "ROLLBACK",
     [DATABASE_INSERT] = "INSERT INTO rows(seq, arrived, events, batches, data) VALUES(?1, ?2, ?3, ?4, ?5)",
     [DATABASE_DELETE] = "DELETE FROM rows WHERE seq = ?1",
-    [DATABASE_SET_BITS] = "INSERT OR REPLACE INTO settled(seq, events, batches, bits) SELECT ?1, ?2, ?3, ?4"
-                          " WHERE EXISTS(SELECT 1 FROM rows WHERE seq = ?1)",
+    // Nothing for a row that is gone. The columns are those of `settled`, in order.
+    [DATABASE_SET_BITS] = "REPLACE INTO settled SELECT ?1, ?2, ?3, ?4 WHERE EXISTS(SELECT 1 FROM rows WHERE seq = ?1)",
     [DATABASE_DELETE_BITS] = "DELETE FROM settled WHERE seq = ?1",
     [DATABASE_SET_ASIDE] = "INSERT OR IGNORE INTO damaged(seq, at, reason, bytes, data) VALUES(?1, ?2, ?3, ?4, ?5)",
     [DATABASE_NEXT] = ROW_COLUMNS "WHERE rows.seq >= ?1 ORDER BY rows.seq LIMIT 1",

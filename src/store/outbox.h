@@ -74,16 +74,16 @@ struct durable {
     struct store store;
     struct store_reader pump; // written once, before `attached`
     bool attached, draining;  // atomic
+    int failing;              // atomic; 0, or the code for which nothing is accepted
 
     // Frozen.
-    char *dir, *path;
-    uint64_t max_bytes;
     bool drop_oldest;
     int lock_fd;
+    char *dir, *path;
+    uint64_t max_bytes;
     pthread_t thread;
 
     // Atomic; any thread.
-    int failing;            // 0, or the code for which nothing is accepted
     uint64_t waiting_bytes; // appended, not committed
     uint64_t disk_bytes;
     uint64_t refused_bytes; // of the last record for which there was no room
@@ -95,25 +95,25 @@ struct durable {
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool asleep; // under the mutex, as what follows
-    bool stopping;
+    bool asleep, stopping;    // under the mutex, as what follows
+    enum database_fault wish; // of the pump, when it can't read
     struct waiting *waiting, **waiting_last;
     struct row_list rows; // by seq
     int64_t dirty_since_ns;
     struct damage *damage;
-    uint64_t dropped_to;      // rows up to here were dropped
-    enum database_fault wish; // of the pump, when it can't read
-    int64_t read_again_ns;    // 0, or when the pump is to be woken to try once more
-    char reason[256];         // when failing
+    uint64_t dropped_to; // rows up to here were dropped
+    int64_t wished_ns;
+    int64_t read_again_ns; // 0, or when the pump is to be woken to try once more
+    char reason[256];      // when failing
 
     // The committer's.
     struct database writer;
     enum database_fault fault; // why it is failing
-    int64_t again_ns;          // when the next try is due
-    unsigned tries;
-    uint64_t next_seq;       // of the newest row
-    struct waiting *in_hand; // taken from `waiting`, not answered yet
-    uint64_t failed_bytes;   // what the commit that failed was to write
+    unsigned tries;            // since then
+    int64_t again_ns;          // when the next one is due
+    uint64_t next_seq;         // of the newest row
+    struct waiting *in_hand;   // taken from `waiting`, not answered yet
+    uint64_t failed_bytes;     // what the commit that failed was to write
     struct buf row_buf;
     struct damage *damage_now;
     uint64_t set_aside_bytes;
@@ -133,7 +133,7 @@ struct durable {
 // commit.c
 // Everything that is to be written, and the batches of the list (NULL: none) of so many bytes; answers them.
 int durable_commit(struct durable *d, struct waiting *list, uint64_t bytes);
-void durable_answer(struct durable *d, struct waiting *list, int status);
+void durable_answer(struct durable *d, struct waiting *waiting, int status);
 bool durable_disk_has_room(struct durable *d, uint64_t bytes);
 
 // committer.c

@@ -44,9 +44,12 @@ static uint32_t bits_set_among(const struct row *row, uint32_t first, uint32_t c
 static void ask_again(struct durable *d, enum database_fault fault)
 {
     pthread_mutex_lock(&d->mutex);
-    d->read_again_ns = clock_mono_ns() + READ_AGAIN_NS;
-    if (fault > d->wish)
+    int64_t now_ns = clock_mono_ns();
+    d->read_again_ns = now_ns + READ_AGAIN_NS;
+    if (fault > DATABASE_RETRY && now_ns >= d->wished_ns + READ_AGAIN_NS) {
         d->wish = fault;
+        d->wished_ns = now_ns;
+    }
     pthread_cond_signal(&d->changed);
     pthread_mutex_unlock(&d->mutex);
 }
@@ -184,7 +187,7 @@ static int read_row(struct durable *d, struct database_row *info, enum database_
 // row is at fault, and what could be read of it is all that there is.
 static bool is_hopeless(struct durable *d, const struct database_row *info, enum database_fault fault)
 {
-    if (fault != DATABASE_DAMAGED || info->seq == 0)
+    if (fault < DATABASE_REOPEN || info->seq == 0)
         return false;
     bool again = d->bad_seq == info->seq;
     d->bad_seq = info->seq;

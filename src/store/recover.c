@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/files.h"
@@ -88,7 +89,8 @@ static void count_waiting(const struct waiting *waiting, struct database_totals 
     }
 }
 
-// Of rows that the pump has, memory knows more than the file. Under the mutex.
+// Of rows that the pump has, memory knows more than the file; but for one that a salvage has cut, or that is another under
+// the same number: that comes again at the next start. Under the mutex.
 static int count_rows(struct durable *d, struct database_totals *totals)
 {
     struct row *row;
@@ -98,7 +100,7 @@ static int count_rows(struct durable *d, struct database_totals *totals)
         int rc = row->gone ? -ENOENT : database_find(&d->writer, row->info.seq, &found);
         if (rc != 0 && rc != -ENOENT)
             return rc;
-        if (rc == -ENOENT || found.seq != row->info.seq) {
+        if (rc == -ENOENT || found.seq != row->info.seq || found.bytes != row->info.bytes) {
             row->gone = true;
             row->dirty = false;
             row->owed_events = row->owed_batches = 0;
@@ -133,6 +135,7 @@ static int count_all(struct durable *d)
         __atomic_store_n(&d->events, totals.events, __ATOMIC_RELAXED);
         __atomic_store_n(&d->batches, totals.batches, __ATOMIC_RELAXED);
         __atomic_store_n(&d->oldest_real_ns, totals.oldest_real_ns, __ATOMIC_RELAXED);
+        d->worked_ns = clock_mono_ns(); // so that what an earlier run has left is tidied up
         __atomic_store_n(&d->newest_seq, most(d->newest_seq, totals.last_seq), __ATOMIC_RELEASE);
     } else {
         d->fault = d->writer.fault;

@@ -13,7 +13,7 @@
 
 #define PATIENCE_S 60
 
-static void on_answer(struct mail *mail)
+void yard_on_answer(struct mail *mail)
 {
     struct yard_batch *own = (struct yard_batch *)mail;
     struct yard *yard = (struct yard *)((char *)own->batch.home - offsetof(struct yard, home));
@@ -115,7 +115,7 @@ int yard_try_push(struct yard *yard, unsigned number, uint32_t events)
     struct yard_batch *own = mem_zalloc(sizeof *own);
     struct batch *batch = &own->batch;
     own->number = number;
-    batch->mail.run = on_answer;
+    batch->mail.run = yard_on_answer;
     batch->home = &yard->home;
     batch->sensor = "sensor-1";
     batch->arrived_real_ns = 1000000 + number;

@@ -35,6 +35,7 @@ void yard_open(struct yard *yard);
 int yard_try_open(struct yard *yard, struct err *err);
 void yard_close(struct yard *yard);
 
+void yard_on_answer(struct mail *mail); // of a struct yard_batch whose parts are on the heap
 struct batch_id yard_id(unsigned number);
 void yard_push(struct yard *yard, unsigned number, uint32_t events); // without a kick
 int yard_try_push(struct yard *yard, unsigned number, uint32_t events);
