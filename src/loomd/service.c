@@ -24,7 +24,13 @@
 #include "store/durable.h"
 #include "store/memory.h"
 
-enum { SHUTDOWN_MS = 15000, LAST_TRY_MS = 500, MANAGEMENT_ROUTES = 8, MANAGEMENT_CONNECTIONS = 64 };
+enum {
+    SHUTDOWN_MS = 15000,
+    LAST_TRY_MS = 500,
+    LAST_HAND_OVERS_MS = 3000,
+    MANAGEMENT_ROUTES = 8,
+    MANAGEMENT_CONNECTIONS = 64
+};
 
 struct service {
     const struct prepared *prepared;
@@ -278,16 +284,37 @@ static int wait_for_signals(struct service *service, struct err *err)
     return rc == 0 ? 0 : err_set(err, rc, "cannot wait for signals: %s", err_text(rc));
 }
 
-// What an output that is down still has to take was never promised: one more try, and no waiting for it.
+// What an output that is down still has to take was never promised: one more try, and no waiting for it. What is on disk
+// is as safe there as it will be after the next start: what is under way may end, and no more.
 static int64_t output_grace_ms(struct service *service)
 {
     int64_t left_ms = service->shutdown_by_ns > 0 ? (service->shutdown_by_ns - clock_mono_ns()) / NS_PER_MS : 0;
+    int64_t most_ms = SHUTDOWN_MS;
     struct pump_state state;
 
     pump_state(service->pump, &state);
-    if (!state.up && left_ms > LAST_TRY_MS)
-        left_ms = LAST_TRY_MS;
+    if (!state.up)
+        most_ms = LAST_TRY_MS;
+    else if (service->store->ops->durable)
+        most_ms = LAST_HAND_OVERS_MS;
+    if (left_ms > most_ms)
+        left_ms = most_ms;
     return left_ms > 0 ? left_ms : 0;
+}
+
+// The store is closed before the workers end: they wait for the batches that it sends back.
+static void stop_output(struct service *service)
+{
+    const struct store_ops *ops = service->store->ops;
+
+    ops->drain(service->store);
+    if (service->pump != NULL) {
+        uint64_t given_back = pump_stop(service->pump, output_grace_ms(service));
+        if (given_back > 0 && !ops->durable)
+            LOG(LOG_WARN, "the output did not take all events; none of them was acknowledged",
+                LOG_INT("events", given_back));
+    }
+    ops->close(service->store);
 }
 
 // No connection is left here, so nothing more is appended. The store is emptied into the output before the workers end: each
@@ -300,16 +327,7 @@ static void stop(struct service *service)
     if (service->management != NULL)
         http_server_free(service->management);
     if (service->store != NULL)
-        service->store->ops->drain(service->store);
-    if (service->pump != NULL) {
-        uint64_t given_back = pump_stop(service->pump, output_grace_ms(service));
-        if (given_back > 0 && !service->store->ops->durable)
-            LOG(LOG_WARN, "the output did not take all events; none of them was acknowledged",
-                LOG_INT("events", given_back));
-    }
-    // Sends back every batch that it still has, so before the workers, which wait for those, end.
-    if (service->store != NULL)
-        service->store->ops->close(service->store);
+        stop_output(service);
     for (size_t i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
     pump_free(service->pump);

@@ -43,14 +43,16 @@ int address_parse(const char *text, struct address *out, struct err *err)
     rc = getaddrinfo(endpoint.host[0] != '\0' ? endpoint.host : "::", endpoint.port, &hints, &found);
     if (rc == EAI_SYSTEM)
         return err_set(err, -errno, "%s: %s: %s", text, endpoint.host, err_text(-errno));
-    if (rc != 0)
-        return err_set(err, ERR_CONFIG, "%s: %s: %s", text, endpoint.host, gai_strerror(rc));
+    if (rc != 0 || found == NULL)
+        return err_set(err, ERR_CONFIG, "%s: %s: %s", text, endpoint.host, gai_strerror(rc != 0 ? rc : EAI_NONAME));
     // Of a name with several addresses the first IPv4 one: who configures "localhost:8443" does not expect ::1 only.
     const struct addrinfo *best = found;
-    while (best != NULL && best->ai_family != AF_INET)
-        best = best->ai_next;
-    if (best == NULL)
-        best = found;
+    for (const struct addrinfo *next = found; next != NULL; next = next->ai_next) {
+        if (next->ai_family == AF_INET) {
+            best = next;
+            break;
+        }
+    }
     memcpy(&out->sa, best->ai_addr, best->ai_addrlen);
     out->len = best->ai_addrlen;
     freeaddrinfo(found);

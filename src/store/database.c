@@ -40,6 +40,8 @@ static const char schema[] =
 // Of a file that is to be salvaged each table stands for itself.
 #define ROW_COLUMNS_ALONE "SELECT seq, arrived, events, batches, length(data), 0, 0 FROM rows "
 
+static const char next_row[] = ROW_COLUMNS "WHERE rows.seq >= ?1 ORDER BY rows.seq LIMIT 1";
+
 static const char *const statements[DATABASE_STATEMENTS] = {
     [DATABASE_BEGIN] = "BEGIN IMMEDIATE",
     [DATABASE_COMMIT] = "COMMIT",
@@ -50,7 +52,7 @@ static const char *const statements[DATABASE_STATEMENTS] = {
     [DATABASE_SET_BITS] = "REPLACE INTO settled SELECT ?1, ?2, ?3, ?4 WHERE EXISTS(SELECT 1 FROM rows WHERE seq = ?1)",
     [DATABASE_DELETE_BITS] = "DELETE FROM settled WHERE seq = ?1",
     [DATABASE_SET_ASIDE] = "INSERT OR IGNORE INTO damaged(seq, at, reason, bytes, data) VALUES(?1, ?2, ?3, ?4, ?5)",
-    [DATABASE_NEXT] = ROW_COLUMNS "WHERE rows.seq >= ?1 ORDER BY rows.seq LIMIT 1",
+    [DATABASE_NEXT] = next_row,
     [DATABASE_GET_BITS] = "SELECT bits FROM settled WHERE seq = ?1",
 };
 

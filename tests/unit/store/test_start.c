@@ -129,7 +129,7 @@ static void damaged_log(void **state)
         put_files(yard);
         uint64_t at = i < 8 ? i * 4 : len * i / 40 + i;
         int fd = open(path, O_RDWR | O_CLOEXEC);
-        char byte;
+        char byte = 0;
         assert_true(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
         byte ^= 0x10;
         assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
