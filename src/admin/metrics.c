@@ -3,6 +3,7 @@
 // The metric families, in the order an operator reads them: requests, enrichment, connections, output, process.
 
 #include <stdio.h>
+#include <string.h>
 
 #include "admin/admin.h"
 #include "admin/expose.h"
@@ -185,10 +186,16 @@ static void write_handovers(struct buf *out, const struct histogram *durations)
 static void write_output(const struct admin *admin, struct buf *out)
 {
     const struct sink_stats *stats = pump_sink_stats(admin->pump);
+    static const char *const kinds[] = {"retry", "busy", "too_large", "failed", "down"};
     struct pump_state state;
 
     pump_state(admin->pump, &state);
     output_family(admin, out, "loom_output_up", EXPOSE_GAUGE, "1 while the output takes events.", state.up ? 1 : 0);
+    expose_family(out, "loom_output_last_error", EXPOSE_GAUGE, "1: how the last hand-over that failed did.");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        expose_sample(out, "loom_output_last_error",
+                      (const char *const[]){"output", admin->output, "kind", kinds[i], NULL},
+                      strcmp(state.last_error, kinds[i]) == 0 ? 1 : 0);
     output_family(admin, out, "loom_output_writes_total", EXPOSE_COUNTER, "Writes to the output.",
                   (double)counter_get(&stats->writes));
     output_family(admin, out, "loom_output_events_total", EXPOSE_COUNTER, "Events the output has taken.",
