@@ -2,11 +2,18 @@
 
 #include "cli/check.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/mem.h"
 #include "cli/prepare.h"
 #include "net/listener.h"
+#include "store/durable.h"
 
 static void print_lines(const char *prefix, const struct buf *lines)
 {
@@ -119,6 +126,44 @@ static void print_found(const char *config, const struct prepared *prepared)
     printf("output: %s\n", conf->output.type);
 }
 
+// What the directory has to allow, found out without making it: whoever checks need not be whom Loom runs as.
+static int directory_error(const char *dir)
+{
+    if (access(dir, R_OK | W_OK | X_OK) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return -errno;
+    char *parent = mem_strdup(dir);
+    int rc = access(dirname(parent), W_OK | X_OK) == 0 ? 0 : -errno; // a start makes the last part
+    mem_free(parent);
+    return rc;
+}
+
+// The directory of the outbox, which dead letters need without it too.
+static int report_outbox(const struct conf_output *output)
+{
+    const char *dir = output->outbox.dir;
+    struct durable_report report;
+    struct err err = {0};
+
+    if (!output->outbox.enabled && strcmp(output->type, "stdout") == 0) {
+        printf("outbox: off\n");
+        return 0;
+    }
+    int rc = directory_error(dir);
+    if (rc != 0) {
+        fprintf(stderr, "loom: output.outbox.dir: %s: %s\n", dir, err_text(rc));
+        return rc;
+    }
+    if (!output->outbox.enabled)
+        printf("outbox: off, dead letters in %s\n", dir);
+    else if (store_durable_inspect(dir, &report, &err) == 0)
+        printf("outbox: %s, %" PRIu64 " events wait\n", dir, report.events);
+    else
+        printf("outbox: %s\n", dir); // nothing there yet, or nothing that a start would not mend
+    return 0;
+}
+
 int check_run(const char *config)
 {
     struct prepared prepared;
@@ -129,6 +174,8 @@ int check_run(const char *config)
     print_lines("loom: warning: ", &warnings);
     if (rc != ERR_CONFIG) {
         print_found(config, &prepared);
+        int outbox = report_outbox(&prepared.conf.output);
+        rc = rc != 0 ? rc : outbox;
         int bound = check_addresses(&prepared.conf.server);
         rc = rc != 0 ? rc : bound;
     }

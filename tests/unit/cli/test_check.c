@@ -61,6 +61,7 @@ static void test_the_least(void **state)
              "enrichment.geoip_db_path: none\n"
              "enrichment.asn_db_path: none\n"
              "output: stdout\n"
+             "outbox: off\n"
              "server.listen_address: 127.0.0.1:",
              place->config);
     assert_memory_equal(place->out.data, expected, strlen(expected));
@@ -226,6 +227,29 @@ static void test_same_address_twice(void **state)
     }
 }
 
+// A start makes the directory in one that is there, and no more; a check makes nothing.
+static void test_outbox_directory(void **state)
+{
+    struct place *place = *state;
+    static const char config[] = "[server]\nlisten_address = \"127.0.0.1:0\"\n[output]\ntype = \"elasticsearch\"\n"
+                                 "elasticsearch_url = \"http://127.0.0.1:9\"\n[output.outbox]\ndir = \"%s%s\"\n";
+    char directory[] = "/tmp/loom-test-XXXXXX", inner[sizeof directory + 8], expected[128];
+    assert_non_null(mkdtemp(directory));
+
+    place_config(place, config, directory, "/outbox");
+    assert_status(place, 0);
+    snprintf(expected, sizeof expected, "outbox: %s/outbox\n", directory);
+    assert_out(place, expected);
+    snprintf(inner, sizeof inner, "%s/outbox", directory);
+    assert_int_not_equal(access(inner, F_OK), 0);
+
+    place_config(place, config, directory, "/a/b");
+    assert_status(place, 1);
+    snprintf(expected, sizeof expected, "loom: output.outbox.dir: %s/a/b: No such file or directory\n", directory);
+    assert_err(place, expected);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_thing_wrong_is_1, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_address_in_use, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_same_address_twice, set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_outbox_directory, set_up, place_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
