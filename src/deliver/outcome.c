@@ -13,7 +13,7 @@
 // prober, is ever halved, so that an output that is away for hours does not find its events in a thousand pieces.
 
 #define FAILURES_BEFORE_HALVING 3
-#define SUSPECTS_MAX            8 // failures in a row after which what fails for the first time is no longer kept apart
+#define SUSPECTS_MAX            8 // so many when nothing goes well, and what fails for the first time is no longer kept apart
 #define SUSPECTS_MOST           64 // ... and so many at which no other hand-over becomes the prober
 #define RETRY_AFTER_MAX_MS      (5 * 60 * 1000)
 #define CAP_GROWS_AFTER         64 // hand-overs that went well
@@ -115,6 +115,12 @@ static void bury(struct pump *pump, struct parcel *parcel, struct items *left)
         pump_tell_letters(pump, err.text);
 }
 
+static void letters_are_well(struct pump *pump)
+{
+    if (pump->letters_reason[0] != '\0') // written by this thread only
+        pump_tell_letters(pump, "");
+}
+
 // ---- Back-off
 
 static void back_off(struct pump *pump, int64_t wait_ms)
@@ -147,7 +153,6 @@ static void give_up_at_the_end(struct pump *pump)
 static void output_down(struct pump *pump, const char *reason)
 {
     give_up_at_the_end(pump);
-    pump->failed_in_a_row++;
     pump_went_down(pump, reason);
     output_backs_off(pump);
 }
@@ -205,13 +210,18 @@ static void on_busy(struct pump *pump, struct parcel *parcel, const struct sink_
     give_again(pump, parcel);
 }
 
-static void halve(struct pump *pump, struct parcel *parcel)
+static void go_alone(struct pump *pump, struct parcel *parcel)
 {
     parcel->due_ns = 0;
     parcel->alone = true;
-    struct parcel *second = parcel_halve(parcel, &pump->spare);
     parcels_push(&pump->suspects, parcel);
-    parcels_push(&pump->suspects, second);
+}
+
+static void halve(struct pump *pump, struct parcel *parcel)
+{
+    struct parcel *second = parcel_halve(parcel, &pump->spare);
+    go_alone(pump, parcel);
+    go_alone(pump, second);
 }
 
 // Says whether this hand-over may be halved although nothing shows that it is to blame.
@@ -245,9 +255,11 @@ static void on_failed(struct pump *pump, struct parcel *parcel, const char *erro
     bool to_blame = parcel->failures > 0 && parcel->progress != pump->progress;
     int64_t wait_ms = 0;
 
-    if (!to_blame)
+    if (!to_blame) {
         output_down(pump, error);
-    if (!to_blame && !parcel->alone && pump->failed_in_a_row > SUSPECTS_MAX) {
+        pump->failed_in_a_row++;
+    }
+    if (!to_blame && !parcel->alone && pump->failed_in_a_row > SUSPECTS_MAX && pump->suspects.count >= SUSPECTS_MAX) {
         give_again(pump, parcel);
         return;
     }
@@ -322,6 +334,7 @@ static void finish_ordered(struct pump *pump, struct parcel *parcel, const struc
         output_down(pump, reason);
     } else {
         went_well(pump, parcel);
+        letters_are_well(pump);
     }
     parcel_put(&pump->spare, parcel);
 }
@@ -341,8 +354,11 @@ static void finish_by_result(struct pump *pump, struct parcel *parcel, const str
     bool empty = parcel->items.events == 0;
     if (empty || outcome->result != SINK_FAILED)
         no_more_prober(pump, parcel);
-    if (outcome->result == SINK_DOWN)
+    if (outcome->result == SINK_DOWN) {
         output_down(pump, outcome->error);
+        if (asked_for_ms(outcome) > 0)
+            back_off(pump, asked_for_ms(outcome));
+    }
     if (empty) {
         if (outcome->result == SINK_FAILED || outcome->result == SINK_BUSY)
             output_backs_off(pump);
@@ -359,7 +375,10 @@ static void finish_by_result(struct pump *pump, struct parcel *parcel, const str
         break;
     case SINK_TOO_LARGE:
         shrink(pump, parcel);
-        halve(pump, parcel);
+        if (parcel->items.events > 1)
+            halve(pump, parcel);
+        else
+            go_alone(pump, parcel); // the output took the others: what it says of this one is seen when it comes alone
         break;
     case SINK_FAILED:
         on_failed(pump, parcel, outcome->error);
@@ -392,6 +411,7 @@ void pump_finish(struct pump *pump, struct parcel *parcel, const struct sink_out
     if (left.events > 0) {
         pump->lettered += left.events;
         struct parcel *waiting = parcel_get(&pump->spare);
+        items_fini(&waiting->items);
         waiting->items = left;
         waiting->lettered = true;
         waiting->tries = tries;
@@ -404,5 +424,5 @@ void pump_finish(struct pump *pump, struct parcel *parcel, const struct sink_out
     }
     finish_by_result(pump, parcel, &how);
     if (pump->lettered == 0)
-        pump_tell_letters(pump, "");
+        letters_are_well(pump);
 }

@@ -33,52 +33,53 @@ struct pump {
     struct parcels waiting;  // came back event by event, each with its own time
     struct parcels suspects; // the output failed on these or finds them too large: they go alone, as they are
     struct parcels spare;
-    unsigned turn;      // which of the three is asked first
-    unsigned in_flight; // hand-overs
-    bool working;       // pump_work is on the stack
-    bool given_up;      // at the end, with a durable store: what is left stays there
-    bool over;
 
     struct backoff backoff; // of the output as a whole
-    bool backing_off;
     int64_t backoff_until_ns;
-    int64_t busy_since_ns;    // the output asks for time since then; 0: it does not
-    unsigned failed_in_a_row; // hand-overs, since one went well
-    uint64_t progress;        // hand-overs that went well
-    bool has_prober;          // one of the suspects is the prober
-    uint64_t cap_bytes;       // of a hand-over: limits.max_bytes, or less after a 413
-    unsigned cap_went_well;   // hand-overs near it, since it was last changed
+    int64_t busy_since_ns; // the output asks for time since then; 0: it does not
+    uint64_t progress;     // hand-overs that went well
+    uint64_t cap_bytes;    // of a hand-over: limits.max_bytes, or less after a 413
 
     struct dead_letters *dead;
     uint64_t lettered; // events that wait for the dead letters
     uint64_t rejected; // events, not yet told in the log
 
-    bool asleep;      // the next append is to send wake_mail, or has done so
-    bool wake_is_due; // wake_mail is in the mailbox, so it must not be sent again
     struct loop_timer timer;
     int64_t timer_ns; // what it was started for; 0: it does not run
     int64_t down_mono_ns, told_down_ns;
     uint64_t given_back;
 
+    unsigned turn;            // which of fresh, waiting and suspects is asked first
+    unsigned in_flight;       // hand-overs
+    unsigned failed_in_a_row; // hand-overs the output failed on, since one went well
+    unsigned cap_went_well;   // hand-overs near the cap, since it was last changed
+    bool working;             // pump_work is on the stack
+    bool backing_off;         // the output as a whole, until backoff_until_ns
+    bool has_prober;          // one of the suspects is the prober
+    bool asleep;              // the next append is to send wake_mail, or has done so
+    bool wake_is_due;         // wake_mail is in the mailbox, so it must not be sent again
+    bool given_up;            // at the end, with a durable store: what is left stays there
+    bool over;
+
     // Any thread.
-    struct sink_stats stats;
-    struct mail wake_mail, stop_mail, abandon_mail;
+    int64_t progress_ns;    // atomic: when what is in flight last got on; 0: nothing is
+    const char *last_error; // atomic: a fixed word
     bool awake;             // atomic: a wake would change nothing
     bool up;                // atomic: the output takes events, for all that is known
-    int64_t progress_ns;    // atomic: when what is in flight last got on; 0: nothing is
     bool stuck_told;        // atomic: the log says that it is stuck
     bool stopping;          // atomic: end when the store is empty
     bool abandoned;         // atomic: end now
-    const char *last_error; // atomic: a fixed word
+    struct sink_stats stats;
+    struct mail wake_mail, stop_mail, abandon_mail;
 
     pthread_mutex_t mutex;
-    pthread_cond_t changed;    // opened or ended
-    bool opened, ended;        // under the mutex, as what follows
-    int open_rc;               // what the sink's open has returned
-    struct err *open_err;      // of pump_start, until opened
-    char reason[ERR_TEXT_MAX]; // when down
-    char letters_reason[ERR_TEXT_MAX];
-    int64_t since_real_ns;
+    pthread_cond_t changed; // opened or ended
+    int open_rc;            // under the mutex, as what follows: what the sink's open has returned
+    bool opened, ended;
+    struct err *open_err;              // of pump_start, until opened
+    int64_t since_real_ns;             // up or down
+    char reason[ERR_TEXT_MAX];         // when down
+    char letters_reason[ERR_TEXT_MAX]; // why dead letters can't be written
 };
 
 static inline bool pump_is(const bool *flag) // one of the atomic ones

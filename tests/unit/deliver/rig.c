@@ -82,9 +82,13 @@ static void report_event(struct fake *fake, struct handover *handover, struct ba
 static void finish(struct fake *fake, struct handover *handover, struct call *call)
 {
     const enum sink_result result = result_of(handover);
-    for (size_t i = 0; i < handover->count; i++)
-        for (uint32_t e = 0; e < handover->items[i].count; e++)
-            report_event(fake, handover, handover->items[i].batch, handover->items[i].first + e, result == SINK_OK);
+    uint32_t left = handover->events;
+    for (size_t i = 0; i < handover->count; i++) {
+        struct batch *batch = handover->items[i].batch; // which may be gone with its last event
+        uint32_t first = handover->items[i].first, count = handover->items[i].count;
+        for (uint32_t e = 0; e < count; e++, left--)
+            report_event(fake, handover, batch, first + e, result == SINK_OK || (script.partly && left > 1));
+    }
     call->result = result;
     call->done_ns = clock_mono_ns();
     for (struct call *before = script.call; before < call; before++)

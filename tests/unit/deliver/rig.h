@@ -32,6 +32,7 @@ struct rig_script {
     int result;             // atomic: of every hand-over as a whole, but SINK_OK
     int64_t retry_after_ms;
     uint64_t takes_bytes; // larger hand-overs: 413; 0: any
+    bool partly;          // of a hand-over that fails or is too large all events but the last are taken
     unsigned retries[EVENTS_MAX];
     bool reject[EVENTS_MAX], poison[EVENTS_MAX], settled_before[EVENTS_MAX];
     bool durable;
