@@ -49,7 +49,7 @@ static void assert_err(const struct place *place, const char *expected)
 static void test_the_least(void **state)
 {
     struct place *place = *state;
-    char expected[256];
+    char expected[512];
 
     place_config(place, "[server]\nlisten_address = \"127.0.0.1:0\"\n");
     assert_status(place, 0);
