@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/database.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <sqlite3.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -342,14 +345,26 @@ int database_delete(struct database *db, uint64_t seq)
     return run(db, DATABASE_DELETE_BITS);
 }
 
+// The bits have a hash behind them, with the row's number in it: a flipped one would take an event for delivered.
+static uint64_t bits_hash(uint64_t seq, const void *bits, size_t len)
+{
+    return hash64(bits, len, seq);
+}
+
 int database_set_settled(struct database *db, const struct database_row *row, const void *bits, size_t len)
 {
     sqlite3_stmt *set = db->statements[DATABASE_SET_BITS];
+    uint64_t hash = htole64(bits_hash(row->seq, bits, len));
+    struct buf sealed = BUF_EMPTY;
+    buf_append(&sealed, bits, len);
+    buf_append(&sealed, &hash, sizeof hash);
     sqlite3_bind_int64(set, 1, (sqlite3_int64)row->seq);
     sqlite3_bind_int64(set, 2, row->settled_events);
     sqlite3_bind_int64(set, 3, row->settled_batches);
-    sqlite3_bind_blob64(set, 4, bits, len, SQLITE_STATIC);
-    return run(db, DATABASE_SET_BITS);
+    sqlite3_bind_blob64(set, 4, sealed.data, sealed.len, SQLITE_STATIC);
+    int rc = run(db, DATABASE_SET_BITS);
+    buf_fini(&sealed);
+    return rc;
 }
 
 int database_set_aside(struct database *db, uint64_t seq, uint64_t at, const char *reason, const void *data, size_t len,
@@ -439,6 +454,16 @@ int database_read_data(struct database *db, const struct database_row *row, stru
     return rc == SQLITE_OK ? 0 : failed(db, rc);
 }
 
+// Without the hash; none when it is not right: then events are delivered once more, which is harmless.
+static void open_bits(uint64_t seq, struct buf *bits)
+{
+    uint64_t hash = 0;
+    size_t len = bits->len >= sizeof hash ? bits->len - sizeof hash : 0;
+    if (len > 0)
+        memcpy(&hash, bits->data + len, sizeof hash);
+    bits->len = len > 0 && le64toh(hash) == bits_hash(seq, bits->data, len) ? len : 0;
+}
+
 int database_read_bits(struct database *db, uint64_t seq, struct buf *bits)
 {
     sqlite3_stmt *get = db->statements[DATABASE_GET_BITS];
@@ -454,6 +479,8 @@ int database_read_bits(struct database *db, uint64_t seq, struct buf *bits)
         result = -ENOMEM;
     }
     sqlite3_reset(get);
+    if (result == 0)
+        open_bits(seq, bits);
     return result;
 }
 

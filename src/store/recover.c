@@ -13,6 +13,7 @@
 #include "store/outbox.h"
 #include "store/salvage.h"
 #include "store/spool.h"
+#include "store/wal.h"
 
 // A check reads the whole file. It is left out for a large one that was closed in order.
 #define CHECK_ALWAYS_BYTES ((uint64_t)1 << 30)
@@ -26,6 +27,11 @@ static int open_writer(struct durable *d)
     bool check = files_size(log) > 0 || files_size(d->path) <= CHECK_ALWAYS_BYTES;
     bool is_new = files_size(d->path) == 0;
     if (is_new && files_size(log) > 0) { // SQLite would throw the log away
+        d->fault = DATABASE_DAMAGED;
+        return -EBADMSG;
+    }
+    if (wal_is_damaged(log)) { // SQLite would drop what follows
+        LOG(LOG_WARN, "outbox: the log is damaged", LOG_STR("file", log));
         d->fault = DATABASE_DAMAGED;
         return -EBADMSG;
     }

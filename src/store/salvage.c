@@ -16,7 +16,7 @@
 #include "store/pages.h"
 #include "store/record.h"
 
-enum { NAME_MAX_BYTES = 4200, COMMIT_BYTES = 16 << 20, BROKEN_READS_MAX = 200000 };
+enum { NAME_MAX_BYTES = 4200, COMMIT_BYTES = 16 << 20, BROKEN_READS_MAX = 2000 };
 
 struct salvage {
     struct database from, to;
