@@ -28,6 +28,8 @@ LISTED = {
     "test": (15, "scripts/test: release build, unit, corpus and end-to-end tests"),
     "tsan": (30, "unit, corpus and end-to-end tests under ThreadSanitizer"),
     "asan": (30, "the same under AddressSanitizer and UndefinedBehaviorSanitizer"),
+    "services": (20, "real OpenSearch (plain, and with TLS and passwords) and Elasticsearch"),
+    "crash": (20, "kill -9, power cuts, failing and full disks, damaged files"),
     "debian12": (30, "a new Debian 12: the quick start as root and by sudo, twice, and scripts/test"),
     "debian13": (20, "a new Debian 13: build with llhttp, unit and corpus tests"),
     "fuzz": (20, "every fuzz target over its corpus and for a while beyond (libFuzzer)"),

@@ -112,7 +112,15 @@ class Loom:
     """A running Loom. `stdout` is "collect" (lines gather in .output), or a descriptor that the test owns."""
 
     def __init__(
-        self, directory, config=None, env=None, sensors=True, stdout="collect", log_format="json", arguments=None
+        self,
+        directory,
+        config=None,
+        env=None,
+        sensors=True,
+        stdout="collect",
+        log_format="json",
+        arguments=None,
+        binary=None,
     ):
         self.directory = Path(directory)
         self.config_path = self.directory / "loom.toml"
@@ -129,7 +137,7 @@ class Loom:
         self._threads = []
         self._collect = stdout == "collect"
         self.process = subprocess.Popen(
-            [BINARY, *(["-config", str(self.config_path)] if arguments is None else arguments)],
+            [binary or BINARY, *(["-config", str(self.config_path)] if arguments is None else arguments)],
             cwd=self.directory,
             env=environment(env, sensors),
             stdin=subprocess.DEVNULL,
