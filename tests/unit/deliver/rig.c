@@ -299,6 +299,15 @@ void rig_wait_calls(unsigned count)
     }
 }
 
+void rig_wait_in_flight(void)
+{
+    int64_t deadline_ns = clock_mono_ns() + SOON_NS;
+    while (counter_get(&pump_sink_stats(worker.pump)->in_flight) == 0) {
+        assert_true(clock_mono_ns() < deadline_ns);
+        poll(NULL, 0, 1);
+    }
+}
+
 void rig_wait_up(bool up, struct pump_state *state)
 {
     int64_t deadline_ns = clock_mono_ns() + SOON_NS;

@@ -72,6 +72,7 @@ void rig_append_padded(uint32_t events, int padding); // wakes nobody
 void rig_wait_answers(unsigned count);
 void rig_wait_calls(unsigned count);
 void rig_wait_events(uint64_t count); // delivered
+void rig_wait_in_flight(void);        // some hand-over is; with script.held it stays
 void rig_wait_up(bool up, struct pump_state *state);
 unsigned rig_calls(void);
 unsigned rig_logged(const char *message); // how often

@@ -493,7 +493,7 @@ static void stop_gives_back_all_that_is_under_way(void **state)
         rig_wait_calls(20);
         __atomic_store_n(&script.held, true, __ATOMIC_RELEASE);
         rig_append(100);
-        rig_wait_calls(rig_calls() + 1);
+        rig_wait_in_flight();
         uint64_t events = worker.events;
         uint64_t given_back = rig_stop(50);
         uint64_t delivered = 0;
