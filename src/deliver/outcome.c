@@ -63,7 +63,7 @@ void pump_on_settle(void *ctx, struct handover *handover, struct batch *batch, u
 static void reject(struct pump *pump, struct parcel *parcel, struct sink_item event, unsigned status, struct text kind,
                    struct text reason)
 {
-    if (letters_add(&parcel->letters, pump->ops->name, event.batch, event.first, status, kind, reason) < 0)
+    if (letters_add(&parcel->letters, pump->output->type, event.batch, event.first, status, kind, reason) < 0)
         items_add(&parcel->retry, event); // no memory for the letter now
     else
         items_add(&parcel->rejected, event);
@@ -87,7 +87,7 @@ static void tell_rejected(struct pump *pump, uint64_t events)
     pump->rejected += events;
     if (!log_limit_pass(&limit, LINES_PER_S, LINES_PER_S, &held_back))
         return;
-    LOG(LOG_ERROR, "output rejected events", LOG_STR("output", pump->ops->name), LOG_INT("events", pump->rejected));
+    LOG(LOG_ERROR, "output rejected events", LOG_STR("output", pump->output->type), LOG_INT("events", pump->rejected));
     pump->rejected = 0;
 }
 

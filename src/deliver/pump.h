@@ -32,8 +32,8 @@ struct pump_state {
 };
 
 struct pump_conf {
-    const struct conf_output *output;
-    int64_t stuck_ms; // a delivery without progress for longer counts as down (output.ack_timeout_ms)
+    const struct conf_output *output; // outlives the pump
+    int64_t stuck_ms;                 // a delivery without progress for longer counts as down (output.ack_timeout_ms)
 };
 
 // Opens the sink (errors as the sink says them), attaches to the store and starts the thread. That the output is down

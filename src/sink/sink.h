@@ -96,7 +96,7 @@ struct sink_ops {
     // Any thread, at shutdown, and again and again until each `done` has come: a deliver that waits ends soon, with RETRY
     // for what is not out. So does each one after it.
     void (*interrupt)(struct sink *sink);
-    void (*close)(struct sink *sink);
+    void (*close)(struct sink *sink); // may come from within the last `done`
 };
 
 struct sink {

@@ -230,11 +230,12 @@ static void wait_answers(unsigned count)
 
 static void start_with(const struct sink_ops *ops, int64_t backoff_ms, int64_t stuck_ms)
 {
-    const struct conf_output output = {.type = (char *)"stdout",
-                                       .outbox = {.dir = worker.dir,
-                                                  .dead_letter_max_bytes = 1 << 20,
-                                                  .retry_backoff_ms = backoff_ms,
-                                                  .retry_max_backoff_ms = backoff_ms}};
+    static struct conf_output output; // outlives the pump
+    output = (struct conf_output){.type = (char *)"stdout",
+                                  .outbox = {.dir = worker.dir,
+                                             .dead_letter_max_bytes = 1 << 20,
+                                             .retry_backoff_ms = backoff_ms,
+                                             .retry_max_backoff_ms = backoff_ms}};
     struct err err = {0};
     worker.store = store_memory_new();
     const struct pump_conf conf = {.output = &output, .stuck_ms = stuck_ms};
