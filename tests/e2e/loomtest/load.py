@@ -12,11 +12,11 @@ from .wire import Closed
 class Load:
     """Posts batches from several threads until stopped or the server is gone. Numbers are unique over all threads."""
 
-    def __init__(self, loom, threads=4, batch=20, pad=200, tls=None):
+    def __init__(self, loom, threads=4, batch=20, pad=200, tls=None, first=0):
         self.acknowledged = set()  # numbers of events answered with 204
         self.statuses = {}  # status -> answers
         self._loom, self._batch, self._pad, self._tls = loom, batch, pad, tls
-        self._numbers = itertools.count(0, batch)
+        self._numbers = itertools.count(first, batch)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
