@@ -141,8 +141,10 @@ start()
   ln -sfn "$DIST/modules" "$RUN/home/modules"
   log_settings >"$RUN/conf/log4j2.properties"
   configure
-  # A session of its own, and none of our descriptors.
-  setsid java "-Xms$HEAP" "-Xmx$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dfile.encoding=UTF-8 \
+  # In a session of its own it outlives the shell that it was started from; tests want it to end with them.
+  local session=(setsid)
+  [ "${LOOM_SERVICES_STAY:-yes}" = yes ] || session=()
+  "${session[@]}" java "-Xms$HEAP" "-Xmx$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dfile.encoding=UTF-8 \
     -Djava.awt.headless=true "-Djava.io.tmpdir=$RUN/tmp" "-XX:ErrorFile=$RUN/crash.log" \
     "-Dlog4j2.configurationFile=$RUN/conf/log4j2.properties" -Dlog4j2.disable.jmx=true \
     -cp "$DIST/main:$DIST/lib/*" Main "$RUN/home" "$RUN/conf" >>"$RUN/log" 2>&1 </dev/null &

@@ -24,7 +24,9 @@ class Service:
         self._script("start", *self._settings)
 
     def _script(self, command, *more):
-        subprocess.run([SCRIPTS / self.kind, command, *self._arguments, *more], check=True, timeout=400)
+        # What kills the tests with their process group is to end the server, too.
+        env = {**os.environ, "LOOM_SERVICES_STAY": "no"}
+        subprocess.run([SCRIPTS / self.kind, command, *self._arguments, *more], check=True, timeout=400, env=env)
 
     def wait(self):
         self._script("wait")
