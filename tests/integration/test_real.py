@@ -312,6 +312,7 @@ def test_dated_index(service, start, index):
 @pytest.fixture
 def enrichment():
     directory = Path(os.environ.get("LOOM_DEMO_DIR", Path(process.BINARY).parent / "demo"))
+    assert (directory / "demo-city.mmdb").exists(), f"no demo databases in {directory}: build them, or set LOOM_DEMO_DIR"
     return {"geoip_db_path": directory / "demo-city.mmdb", "asn_db_path": directory / "demo-asn.mmdb"}
 
 
