@@ -438,7 +438,7 @@ static void rejected_is_final(void **state)
     assert_int_equal(counter_get(&pump_sink_stats(worker.pump)->events), 2);
     assert_int_equal(stop(10000), 0);
     assert_int_equal(script.seen[1], 1);
-    assert_int_equal(logged("\"output rejected events\",\"output\":\"fake\",\"events\":1"), 1);
+    assert_int_equal(logged("\"output rejected events\",\"output\":\"stdout\",\"events\":1"), 1);
 }
 
 // ---- Up and down
