@@ -408,18 +408,22 @@ static struct exposition *read_document(void)
     return documented;
 }
 
+static void empty_stats(struct store *store, struct store_stats *out)
+{
+    (void)store;
+    *out = (struct store_stats){0};
+}
+
 static void test_document_lists_every_family(void **state)
 {
     struct rig *rig = rig_new(true);
     (void)state;
     some_requests(rig);
     // The families of a durable store are listed too. What they say is tested where there is one.
-    const struct store_ops *memory = rig->store->ops;
-    struct store_ops durable = *memory;
-    durable.durable = true;
-    rig->store->ops = &durable;
+    const struct store_ops durable = {.durable = true, .stats = empty_stats};
+    struct store store = {.ops = &durable};
+    rig->admin.store = &store;
     struct exposition *printed = expose(rig), *documented = read_document();
-    rig->store->ops = memory;
 
     for (size_t i = 0; i < printed->count; i++) {
         const struct family *family = &printed->families[i], *row = find_family(documented, family->name);
