@@ -85,7 +85,9 @@ static int system_error(struct database *db, int otherwise)
     }
     if (error <= 0)
         error = sqlite3_system_errno(db->handle);
-    return error > 0 ? -error : otherwise;
+    // -ENOENT says here that there is no row, or no table. SQLite leaves a stale one behind after a short read (3.46), and
+    // a row that can't be read would end the reading.
+    return error > 0 && error != ENOENT ? -error : otherwise;
 }
 
 static int failed(struct database *db, int rc)
