@@ -36,8 +36,7 @@ const char *ingest_refusal_name(enum ingest_refusal refusal)
 }
 
 // A fleet with a wrong token must not fill the operator's disk: a burst, then some lines a second.
-// For each reason, so that a scanner's 404s do not hide
-// what befalls a sensor.
+// For each reason, so that a scanner's 404s do not hide what befalls a sensor.
 static struct log_limit refusal_log[INGEST_REFUSED_COUNT];
 enum { REFUSAL_LOG_PER_S = 5, REFUSAL_LOG_BURST = 20 };
 

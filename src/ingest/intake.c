@@ -59,9 +59,11 @@ static void put_body(struct intake *intake)
 static bool take_body(struct intake *intake, uint64_t want)
 {
     struct ingest_worker *worker = intake->worker;
-    struct buf *spare = worker->spare_bodies + worker->spare_body_count - 1;
 
-    if (worker->spare_body_count == 0 || spare->cap < want || !budget_admit(worker->ingest->budget, spare->cap))
+    if (worker->spare_body_count == 0)
+        return false;
+    const struct buf *spare = &worker->spare_bodies[worker->spare_body_count - 1];
+    if (spare->cap < want || !budget_admit(worker->ingest->budget, spare->cap))
         return false;
     worker->spare_body_count--;
     intake->body = *spare;
