@@ -143,12 +143,12 @@ static int check_word(struct loading *loading, const struct option *option, cons
     return ERR_CONFIG;
 }
 
-// "https://user:password@host/": RFC 3986, 3.2.1. The authority ends at the first "/", "?" or "#".
+// "https://user:password@host/": RFC 3986, 3.2.1. The authority ends at the first "/", "?" or "#", but a password may hold
+// one that somebody has forgotten to escape, so any "@" counts.
 static bool url_has_userinfo(const char *url)
 {
     const char *start = strstr(url, "://");
-    const char *authority = start != NULL ? start + 3 : url;
-    return memchr(authority, '@', strcspn(authority, "/?#")) != NULL;
+    return strchr(start != NULL ? start + 3 : url, '@') != NULL;
 }
 
 static int check_url(struct loading *loading, const struct option *option, const char *url,
@@ -160,6 +160,10 @@ static int check_url(struct loading *loading, const struct option *option, const
         loading_problem(loading, node,
                         "has a user or password in the URL; set the user by its own key and the password in the "
                         "environment");
+        return ERR_CONFIG;
+    }
+    if (strpbrk(url, "?#") != NULL) { // what stands there may be a key
+        loading_problem(loading, node, "has a query or a fragment in the URL; remove it");
         return ERR_CONFIG;
     }
     bool http = strncasecmp(url, "http://", 7) == 0, https = strncasecmp(url, "https://", 8) == 0;

@@ -47,9 +47,11 @@ void es_bulk_free(struct es_bulk *bulk)
     mem_free(bulk);
 }
 
-// filter_path keeps replies small and the position of each item, since each has a status.
-static const char query[] = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,"
-                            "items.*.error.caused_by.reason";
+// What waits for a shard gets its own answer, 503 for the document, before the client gives up on the whole request (45 s
+// without a byte; the server's own time-out is a minute). filter_path keeps replies small and the position of each item, since each has a status.
+static const char query[] =
+    "_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,"
+    "items.*.error.caused_by.reason";
 
 void es_bulk_path(const struct es_name *name, struct buf *out)
 {

@@ -28,6 +28,7 @@ static const struct {
     {"illegal_argument_exception", "no write index is defined for alias"},
     {"illegal_argument_exception", "pipeline with id ["}, // index.default_pipeline names none
     {"illegal_argument_exception", "Validation Failed: 1: this action would add"},
+    {"illegal_argument_exception", "Number of documents in the index can't exceed"}, // 400: a shard is full
 };
 
 static bool begins_with(struct text text, const char *begin)

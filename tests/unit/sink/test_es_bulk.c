@@ -179,8 +179,9 @@ static void gzip_is_the_same(void **state)
 static void paths(void **state)
 {
     (void)state;
-    static const char query[] = "_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,"
-                                "items.*.error.caused_by.reason";
+    static const char query[] =
+        "_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,"
+        "items.*.error.caused_by.reason";
     const struct {
         struct es_name name;
         const char *begin;

@@ -53,6 +53,7 @@ static void classes(void **state)
         {400, "", "", ES_REJECTED},
         {400, "index_closed_exception", "", ES_TROUBLE},
         {400, "validation_exception", "Validation Failed: 1: this action would add [2] shards", ES_TROUBLE},
+        {400, "illegal_argument_exception", "Number of documents in the index can't exceed [2147483519]", ES_TROUBLE},
         {400, "invalid_index_name_exception", "", ES_TROUBLE},
         {400, "resource_already_exists_exception", "", ES_RETRY},
         {401, "security_exception", "", ES_TROUBLE},
