@@ -111,11 +111,14 @@ static void try_again(struct durable *d)
         rc = durable_recover(d);
         if (rc != 0)
             durable_fail(d, rc, d->fault);
+        else
+            __atomic_fetch_add(&d->recoveries, 1, __ATOMIC_RELEASE);
     }
     if (rc != 0)
         return;
     pthread_mutex_lock(&d->mutex);
     d->reason[0] = '\0';
+    d->read_again_ns = 0; // what could not be read may be tried at once
     __atomic_store_n(&d->failing, 0, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&d->mutex);
     LOG(LOG_INFO, "outbox: well again");

@@ -122,7 +122,9 @@ struct durable {
 
     // The pump's.
     uint64_t taken_seq;
-    uint64_t bad_seq; // could not be read though the file was in order
+    uint64_t bad_seq;        // could not be read though the file was in order
+    uint64_t bad_recoveries; // what `recoveries` was then
+    uint64_t recoveries;     // atomic: times that the file was opened anew and found well
     struct reading reading;
     struct buf bits_buf;
 

@@ -183,20 +183,34 @@ static int read_row(struct durable *d, struct database_row *info, enum database_
     return rc;
 }
 
-// A row that can't be read: the committer looks at the file, and salvages it if it finds it damaged. If it does not, the
-// row is at fault, and what could be read of it is all that there is.
+// A row that can't be read: the committer opens the file anew and checks it, and salvages it if it finds it damaged. Only
+// when it has done so and the row can't be read all the same is the row at fault, and what could be read of it all that
+// there is. A disk that fails for a moment costs nothing.
 static bool is_hopeless(struct durable *d, const struct database_row *info, enum database_fault fault)
 {
     if (fault < DATABASE_REOPEN || info->seq == 0)
         return false;
-    bool again = d->bad_seq == info->seq;
+    uint64_t recoveries = __atomic_load_n(&d->recoveries, __ATOMIC_ACQUIRE);
+    if (d->bad_seq == info->seq)
+        return d->bad_recoveries != recoveries;
     d->bad_seq = info->seq;
-    return again;
+    d->bad_recoveries = recoveries;
+    return false;
+}
+
+static bool is_to_wait(struct durable *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    bool wait = d->read_again_ns != 0 && clock_mono_ns() < d->read_again_ns;
+    pthread_mutex_unlock(&d->mutex);
+    return wait;
 }
 
 static bool load_row(struct durable *d)
 {
     uint64_t newest = __atomic_load_n(&d->newest_seq, __ATOMIC_ACQUIRE);
+    if (d->taken_seq < newest && is_to_wait(d))
+        return false;
     while (d->taken_seq < newest) {
         struct database_row info;
         enum database_fault fault;
@@ -215,6 +229,8 @@ static bool load_row(struct durable *d)
             ask_again(d, fault);
             return false;
         }
+        if (rc != 0)
+            set_aside(d, info.seq, d->reading.data.len, "unreadable", NULL, 0);
         uint32_t events = 0;
         rc = index_row(d, info.seq, &events);
         struct row *row = rc == 0 ? new_row(d, &info, events) : NULL;
