@@ -89,8 +89,12 @@ static int reserve_bytes(struct durable *d, uint64_t bytes)
     if (bytes > d->max_bytes)
         return too_large(d, bytes);
     uint64_t waiting = __atomic_add_fetch(&d->waiting_bytes, bytes, __ATOMIC_RELAXED);
-    if (d->drop_oldest || waiting + __atomic_load_n(&d->disk_bytes, __ATOMIC_RELAXED) <= d->max_bytes)
+    if (d->drop_oldest || waiting + __atomic_load_n(&d->disk_bytes, __ATOMIC_RELAXED) <= d->max_bytes) {
+        // There was room for what had been refused, or this would not have come here: it is waited for no longer.
+        if (__atomic_load_n(&d->refused_bytes, __ATOMIC_RELAXED) != 0)
+            __atomic_store_n(&d->refused_bytes, 0, __ATOMIC_RELAXED);
         return 0;
+    }
     __atomic_fetch_sub(&d->waiting_bytes, bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&d->refused_bytes, bytes, __ATOMIC_RELAXED);
     return -EAGAIN;
