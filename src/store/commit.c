@@ -357,14 +357,14 @@ static void committed(struct durable *d, struct commit *commit, uint64_t seq, in
     histogram_add(&d->commit_ns, histogram_duration_ns, (uint64_t)(d->worked_ns - began_ns));
     if (commit->batches > 0)
         histogram_add(&d->commit_batches, histogram_events, commit->batches);
-    __atomic_store_n(&d->disk_bytes, bytes_after(d, commit), __ATOMIC_RELAXED);
+    if (oldest_changed) // before who waits for an answer or for room looks
+        find_oldest(d);
+    __atomic_store_n(&d->disk_bytes, bytes_after(d, commit), __ATOMIC_RELEASE);
     d->next_seq = seq;
     __atomic_store_n(&d->newest_seq, seq, __ATOMIC_RELEASE);
     durable_answer(d, commit->first, 0);
     if (commit->batches > 0)
         durable_wake_pump(d);
-    if (oldest_changed)
-        find_oldest(d);
 }
 
 int durable_commit(struct durable *d, struct waiting *list, uint64_t bytes)
