@@ -81,10 +81,13 @@ static void check_as(enum enrich_db kind, const char *path, const uint8_t *data,
     else
         conf.geoip_db_path = path;
     struct enricher *enricher;
-    struct err err = {0};
-    int code = enricher_open(&conf, &enricher, NULL, &err);
+    struct buf problems = BUF_EMPTY;
+    int code = enricher_open(&conf, &enricher, &problems, NULL);
+    INVARIANT(code <= 0 && (code != 0) == (problems.len > 0));
+    buf_fini(&problems);
     if (code != 0) {
-        INVARIANT(code < 0 && err.text[0] != '\0');
+        INVARIANT(enricher_info(enricher, kind) == NULL);
+        enricher_close(enricher);
         return;
     }
     struct enrich_cache *cache = enrich_cache_new(enricher);

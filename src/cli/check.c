@@ -97,7 +97,7 @@ static void print_database(const struct enricher *enricher, enum enrich_db db, c
         printf("%s: none\n", key);
         return;
     }
-    if (info == NULL) { // the problems say why: of this one, or of the other that is needed with it
+    if (info == NULL) { // the problems say why
         printf("%s: %s, not loaded\n", key, path);
         return;
     }

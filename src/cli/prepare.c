@@ -24,35 +24,6 @@ static int prepare_tls(struct prepared *out, struct buf *problems, struct buf *w
     return rc;
 }
 
-static int open_enricher(const struct enrich_conf *conf, struct enricher **out, struct buf *problems,
-                         struct buf *warnings)
-{
-    struct err err = {0};
-    int rc = enricher_open(conf, out, warnings, &err);
-    if (rc != 0)
-        add_line(problems, &err);
-    return rc;
-}
-
-// enricher_open ends at the first database that is bad. Where there are two, each is tried alone, so that both can be told.
-static int find_bad_databases(const struct enrich_conf *conf, struct buf *problems, struct buf *warnings)
-{
-    const struct enrich_conf alone[] = {
-        {.asn_db_path = conf->asn_db_path, .language = conf->language},
-        {.geoip_db_path = conf->geoip_db_path, .language = conf->language},
-    };
-    int first = 0;
-
-    for (size_t i = 0; i < sizeof alone / sizeof *alone; i++) {
-        struct enricher *enricher = NULL;
-        int rc = open_enricher(&alone[i], &enricher, problems, warnings);
-        enricher_close(enricher);
-        if (first == 0)
-            first = rc;
-    }
-    return first;
-}
-
 static int prepare_enricher(struct prepared *out, struct buf *problems, struct buf *warnings)
 {
     const struct conf_enrichment *enrichment = &out->conf.enrichment;
@@ -61,18 +32,10 @@ static int prepare_enricher(struct prepared *out, struct buf *problems, struct b
         .asn_db_path = enrichment->asn_db_path,
         .language = enrichment->language,
     };
-    struct buf doubts = BUF_EMPTY;
-    struct err err = {0};
 
     if (enrichment->geoip_db_path[0] == '\0' && enrichment->asn_db_path[0] == '\0')
         return 0;
-    int rc = enricher_open(&conf, &out->enricher, &doubts, &err);
-    if (rc == 0)
-        buf_text(warnings, (struct text){doubts.data, doubts.len});
-    else if (find_bad_databases(&conf, problems, warnings) == 0)
-        add_line(problems, &err); // a file that has just changed
-    buf_fini(&doubts);
-    return rc;
+    return enricher_open(&conf, &out->enricher, problems, warnings);
 }
 
 static int prepare_sink(struct prepared *out, struct buf *problems, struct buf *warnings)

@@ -16,7 +16,7 @@ struct prepared {
     struct conf conf;
     struct auth *auth;
     struct tls_server *tls;    // NULL: plain HTTP
-    struct enricher *enricher; // NULL: no database is configured
+    struct enricher *enricher; // NULL: no database is configured; without those that are refused
     const struct sink_ops *sink;
 };
 

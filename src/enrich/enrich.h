@@ -17,9 +17,10 @@ struct enrich_conf {
 
 struct enricher;
 // Reads each database into private memory (a sealed memfd), so that what happens to the file later cannot hurt. A file
-// that is missing, unreadable, no MMDB, broken, or plainly of the other kind: negative, with a text that names path and
-// reason. One that merely has nothing of use: a line in *warnings (NULL: nobody wants them).
-int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct buf *warnings, struct err *err);
+// that is missing, unreadable, no MMDB, broken, or plainly of the other kind: negative, with a line of path and reason for
+// each such file in *problems; *out then has the other one only, for a report. One that merely has nothing of use: a line in
+// *warnings. NULL for either: nobody wants it. *out is to be closed in every case.
+int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct buf *problems, struct buf *warnings);
 void enricher_close(struct enricher *enricher); // after its caches
 
 enum enrich_db { ENRICH_DB_ASN, ENRICH_DB_GEO, ENRICH_DB_COUNT };
@@ -30,7 +31,7 @@ struct enrich_db_info {
     uint64_t bytes;
     unsigned ip_version; // 4 or 6
 };
-// NULL where that database is not configured.
+// NULL where that database is not configured, or was refused.
 const struct enrich_db_info *enricher_info(const struct enricher *enricher, enum enrich_db db);
 
 struct enrich_stats {

@@ -60,16 +60,23 @@ static int check_records(const struct mmdb *db, enum enrich_db kind, const char 
     return 0;
 }
 
-static int open_db(struct enricher *enricher, enum enrich_db kind, const char *path, struct buf *warnings,
-                   struct err *err)
+static int open_db(struct enricher *enricher, enum enrich_db kind, const char *path, struct buf *problems,
+                   struct buf *warnings)
 {
+    struct mmdb *db = NULL;
+    struct err err = {0};
     if (path == NULL || *path == '\0')
         return 0;
-    int code = mmdb_open(path, &enricher->db[kind], err);
+    int code = mmdb_open(path, &db, &err);
     if (code == 0)
-        code = check_records(enricher->db[kind], kind, enricher->language, warnings, err);
-    if (code != 0)
+        code = check_records(db, kind, enricher->language, warnings, &err);
+    if (code != 0) {
+        mmdb_close(db);
+        if (problems != NULL)
+            buf_printf(problems, "%s\n", err.text);
         return code;
+    }
+    enricher->db[kind] = db;
 
     const struct mmdb_info *info = mmdb_info(enricher->db[kind]);
     enricher->info[kind] = (struct enrich_db_info){
@@ -82,23 +89,18 @@ static int open_db(struct enricher *enricher, enum enrich_db kind, const char *p
     return 0;
 }
 
-int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct buf *warnings, struct err *err)
+int enricher_open(const struct enrich_conf *conf, struct enricher **out, struct buf *problems, struct buf *warnings)
 {
     struct enricher *enricher = mem_zalloc(sizeof *enricher);
     enricher->language = mem_strdup(conf->language != NULL && *conf->language != '\0' ? conf->language : "en");
-    int code = open_db(enricher, ENRICH_DB_ASN, conf->asn_db_path, warnings, err);
-    if (code == 0)
-        code = open_db(enricher, ENRICH_DB_GEO, conf->geoip_db_path, warnings, err);
-    if (code != 0) {
-        enricher_close(enricher);
-        return code;
-    }
+    int asn_code = open_db(enricher, ENRICH_DB_ASN, conf->asn_db_path, problems, warnings);
+    int geo_code = open_db(enricher, ENRICH_DB_GEO, conf->geoip_db_path, problems, warnings);
     const struct mmdb *geo = enricher->db[ENRICH_DB_GEO];
     if (warnings != NULL && geo != NULL && mmdb_lacks_language(geo, text_of(enricher->language)))
         buf_printf(warnings, "enrichment.language: %s has no names in \"%s\": English ones are used\n",
                    enricher->info[ENRICH_DB_GEO].path, enricher->language);
     *out = enricher;
-    return 0;
+    return asn_code != 0 ? asn_code : geo_code;
 }
 
 void enricher_close(struct enricher *enricher)

@@ -7,7 +7,7 @@
 #include "enrich/mmdb.h"
 
 struct enricher {
-    struct mmdb *db[ENRICH_DB_COUNT]; // NULL: not configured
+    struct mmdb *db[ENRICH_DB_COUNT]; // NULL: not configured, or refused
     struct enrich_db_info info[ENRICH_DB_COUNT];
     char *language;
 };

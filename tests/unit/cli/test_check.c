@@ -166,6 +166,36 @@ static void test_one_thing_wrong_is_1(void **state)
     assert_int_equal(count_lines(&place->err), 1);
 }
 
+// Each is judged by itself: what the good one is, and why each bad one is refused.
+static void test_each_database(void **state)
+{
+    struct place *place = *state;
+    char expected[256];
+
+    place_config(place,
+                 "[server]\nlisten_address = \"127.0.0.1:0\"\n"
+                 "[enrichment]\ngeoip_db_path = \"%s\"\nasn_db_path = \"/nope\"\n",
+                 place->no_db);
+    assert_status(place, 1);
+    assert_int_equal(count_lines(&place->err), 2);
+    assert_err(place, "loom: /nope: No such file or directory\n");
+    snprintf(expected, sizeof expected, "loom: %s: ", place->no_db);
+    assert_err(place, expected);
+    snprintf(expected, sizeof expected,
+             "enrichment.geoip_db_path: %s, not loaded\nenrichment.asn_db_path: /nope, not loaded\n", place->no_db);
+    assert_out(place, expected);
+
+    place_config(place,
+                 "[server]\nlisten_address = \"127.0.0.1:0\"\n"
+                 "[enrichment]\ngeoip_db_path = \"%s\"\nasn_db_path = \"/nope\"\n",
+                 place->city);
+    assert_status(place, 1);
+    assert_int_equal(count_lines(&place->err), 1);
+    snprintf(expected, sizeof expected, "enrichment.geoip_db_path: %s, Test-City, IPv6, built ", place->city);
+    assert_out(place, expected);
+    assert_out(place, "enrichment.asn_db_path: /nope, not loaded\n");
+}
+
 static void ignore_accept(void *ctx, int fd, const struct address *peer)
 {
     (void)ctx, (void)peer;
@@ -259,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wrong_file_is_2, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_what_a_start_would_refuse_is_1, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_one_thing_wrong_is_1, set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_each_database, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_address_in_use, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_same_address_twice, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_outbox_directory, set_up, place_tear_down),

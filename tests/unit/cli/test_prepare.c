@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -171,18 +172,20 @@ static void test_all_problems_at_once(void **state)
     struct place *place = *state;
     place_config(place,
                  "[server]\ntls = true\ncert_file = \"%s\"\nkey_file = \"%s\"\n"
-                 "[enrichment]\nasn_db_path = \"%s\"\n",
+                 "[enrichment]\nasn_db_path = \"%s\"\ngeoip_db_path = \"/nonexistent/city\"\n",
                  place->cert, place->other_key, place->no_db);
     struct outcome outcome = prepare_it(place);
 
     assert_true(outcome.rc < 0 && outcome.rc != ERR_CONFIG);
-    assert_int_equal(count_lines(&outcome.problems), 3);
+    assert_int_equal(count_lines(&outcome.problems), 4);
     assert_non_null(strstr(outcome.problems.data, "LOOM_SENSOR_"));
     assert_non_null(strstr(outcome.problems.data, place->other_key));
     assert_non_null(strstr(outcome.problems.data, place->no_db));
+    assert_non_null(strstr(outcome.problems.data, "/nonexistent/city: No such file or directory\n"));
     assert_null(outcome.prepared.auth);
     assert_null(outcome.prepared.tls);
-    assert_null(outcome.prepared.enricher);
+    assert_null(enricher_info(outcome.prepared.enricher, ENRICH_DB_ASN));
+    assert_null(enricher_info(outcome.prepared.enricher, ENRICH_DB_GEO));
     assert_ptr_equal(outcome.prepared.sink, &sink_stdout);
     outcome_fini(&outcome);
 }
@@ -195,13 +198,14 @@ static void test_both_databases_are_judged(void **state)
         const char *geo, *asn;
         const char *problems[2]; // how the lines begin, in order
         unsigned warnings;
+        bool geo_opens, asn_opens;
     } rows[] = {
-        {"/etc/passwd", "/nope", {"/nope: No such file or directory\n", "/etc/passwd: "}, 0},
-        {place->no_db, place->no_db, {place->no_db, place->no_db}, 0},
-        {place->asn, place->city, {place->city, place->asn}, 0}, // exchanged
-        {"/nope", place->asn, {"/nope: No such file or directory\n", NULL}, 0},
-        {place->city, "/nope", {"/nope: No such file or directory\n", NULL}, 1},
-        {place->city, place->asn, {NULL, NULL}, 1},
+        {"/etc/passwd", "/nope", {"/nope: No such file or directory\n", "/etc/passwd: "}, 0, false, false},
+        {place->no_db, place->no_db, {place->no_db, place->no_db}, 0, false, false},
+        {place->asn, place->city, {place->city, place->asn}, 0, false, false}, // exchanged
+        {"/nope", place->asn, {"/nope: No such file or directory\n", NULL}, 0, false, true},
+        {place->city, "/nope", {"/nope: No such file or directory\n", NULL}, 1, true, false},
+        {place->city, place->asn, {NULL, NULL}, 1, true, true},
     };
 
     setenv("LOOM_SENSOR_s1", "token-one", 1);
@@ -218,7 +222,8 @@ static void test_both_databases_are_judged(void **state)
         assert_string_equal(line, "");
         assert_int_equal(count_lines(&outcome.warnings), rows[i].warnings);
         assert_int_equal(outcome.rc != 0, lines > 0);
-        assert_int_equal(outcome.prepared.enricher == NULL, lines > 0);
+        assert_int_equal(enricher_info(outcome.prepared.enricher, ENRICH_DB_GEO) != NULL, rows[i].geo_opens);
+        assert_int_equal(enricher_info(outcome.prepared.enricher, ENRICH_DB_ASN) != NULL, rows[i].asn_opens);
         outcome_fini(&outcome);
     }
 }
@@ -233,8 +238,10 @@ static void assert_one_problem(struct place *place, const char *named)
     assert_non_null(strstr(outcome.problems.data, named));
     assert_null(strstr(outcome.problems.data, "token-file"));
     assert_int_equal((outcome.prepared.auth != NULL) + (outcome.prepared.tls != NULL) +
-                         (outcome.prepared.enricher != NULL) + (outcome.prepared.sink != NULL),
-                     3);
+                         (enricher_info(outcome.prepared.enricher, ENRICH_DB_GEO) != NULL) +
+                         (enricher_info(outcome.prepared.enricher, ENRICH_DB_ASN) != NULL) +
+                         (outcome.prepared.sink != NULL),
+                     4);
     outcome_fini(&outcome);
 }
 

@@ -32,8 +32,9 @@ static int open_bytes(struct buf asn, struct buf geo, const char *language, stru
     char *asn_path = asn.data != NULL ? build_write(asn.data, asn.len) : NULL;
     char *geo_path = geo.data != NULL ? build_write(geo.data, geo.len) : NULL;
     struct enrich_conf conf = {.asn_db_path = asn_path, .geoip_db_path = geo_path, .language = language};
-    struct err err = {0};
-    int code = enricher_open(&conf, out, NULL, &err);
+    int code = enricher_open(&conf, out, NULL, NULL);
+    if (code != 0)
+        enricher_close(*out);
     if (asn_path != NULL)
         unlink(asn_path);
     if (geo_path != NULL)
