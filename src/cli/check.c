@@ -181,9 +181,11 @@ int check_run(const char *config)
     }
     if (rc == 0)
         printf("ok\n");
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "loom: standard output: %s\n", err_text(-errno));
-        rc = rc != 0 ? rc : -EIO;
+    // Of a write that failed before the last one, errno is long that of something else.
+    int written = fflush(stdout) != 0 ? -errno : ferror(stdout) ? -EIO : 0;
+    if (written != 0) {
+        fprintf(stderr, "loom: standard output: %s\n", err_text(written));
+        rc = rc != 0 ? rc : written;
     }
     prepared_fini(&prepared);
     buf_fini(&problems);

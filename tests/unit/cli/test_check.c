@@ -2,6 +2,7 @@
 //
 // `loom check`: exit status, what goes to standard output and what to standard error.
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -196,6 +197,31 @@ static void test_each_database(void **state)
     assert_out(place, "enrichment.asn_db_path: /nope, not loaded\n");
 }
 
+// Line by line, as on a terminal: the write that fails is not the last thing that is done.
+static int check_into_full(const char *config)
+{
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(dup2(full, STDOUT_FILENO), STDOUT_FILENO);
+    close(full);
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+    int rc = check_run(config);
+    clearerr(stdout);
+    return rc;
+}
+
+static void test_a_write_that_fails_has_its_own_reason(void **state)
+{
+    struct place *place = *state;
+
+    place_config(place, "[server]\nlisten_address = \"192.0.2.1:8443\"\n");
+    assert_int_equal(place_captured(place, check_into_full), 1);
+    assert_err(place, "loom: server.listen_address: can't listen on 192.0.2.1:8443: ");
+    if (strstr(place->err.data, "loom: standard output: Input/output error\n") == NULL)
+        assert_err(place, "loom: standard output: No space left on device\n");
+    place_config(place, "[server]\nlisten_address = \"127.0.0.1:0\"\n");
+    assert_int_equal(place_captured(place, check_into_full), 1); // nobody has read the "ok"
+}
+
 static void ignore_accept(void *ctx, int fd, const struct address *peer)
 {
     (void)ctx, (void)peer;
@@ -290,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_a_start_would_refuse_is_1, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_one_thing_wrong_is_1, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_each_database, set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_write_that_fails_has_its_own_reason, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_address_in_use, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_same_address_twice, set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_outbox_directory, set_up, place_tear_down),
