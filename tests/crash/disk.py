@@ -8,7 +8,8 @@ The rules, as strict as POSIX lets a file system be:
   not make its name safe.
 - Of what is not safe anything may be there: nothing, all, or some of it, the writes torn at sectors. Names come in the
   order of the calls, as every journaling file system keeps them.
-- After a sync that failed, what it was to make safe is safe by no later sync. It has to be written once more.
+- After a sync that failed, the bytes it was to make safe are safe by no later sync. They have to be written once more. The
+  size is: it is the file system's own, and the next sync of anything in that file writes it down.
 """
 
 import dataclasses
@@ -71,10 +72,17 @@ class File:
         content[entry.at : entry.at + len(entry.data)] = entry.data
 
     def sync(self):
-        for entry in self.pending:
+        if not self.pending:
+            return
+        sizes = [entry for entry in self.doomed if entry.kind == TRUNCATE]
+        for entry in sorted(sizes + self.pending, key=lambda entry: entry.end):
             self.apply(self.safe, entry)
             stop = entry.at + len(entry.data) if entry.kind == WRITE else float("inf")
-            self.doomed = [old for old in self.doomed if old.at >= stop or old.at + len(old.data) <= entry.at]
+            self.doomed = [
+                old
+                for old in self.doomed
+                if old.kind == WRITE and (old.end > entry.end or old.at >= stop or old.at + len(old.data) <= entry.at)
+            ]
         self.pending = []
 
     def sync_failed(self):
@@ -96,7 +104,6 @@ class File:
                     if choose.random() < 0.5:
                         self.apply(content, sector)
         return content
-
 
 
 class Disk:

@@ -195,6 +195,7 @@ def test_failing_disk(tmp_path, fault, killed_at_the_end):
             assert len(world.book.acknowledged) == before, "204 while nothing can be made safe"
     else:
         wait_for(lambda: "dead letters" in loom.ready().body.decode(), "/ready to name the dead letters", 20)
+        wait_for(lambda: world.faults_hit() > 3, "it to be tried again and again", 20)
     world.set_faults()
     wait_for(lambda: loom.ready().status == 200, "/ready 200", 30)
     before = len(world.book.acknowledged)

@@ -73,7 +73,7 @@ class Service:
 
     # --- asking it
 
-    def raw(self, method, path, body=None, status=200):
+    def raw(self, method, path, body=None, status=(200, 201)):
         request = urllib.request.Request(self.url + path, method=method)
         if body is not None:
             request.data = json.dumps(body).encode()
@@ -85,20 +85,22 @@ class Service:
             request.add_header("Authorization", "Basic " + pair)
         try:
             with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-                assert answer.status in (status, 201), answer.status
+                assert answer.status in status, answer.status
                 return answer.read()
         except urllib.error.HTTPError as error:
             text = error.read()
-            assert error.code == status, f"{method} {path}: {error.code} {text[:500]!r}"
+            assert error.code in status, f"{method} {path}: {error.code} {text[:500]!r}"
             return text
 
     def ask(self, method, path, body=None):
         return json.loads(self.raw(method, path, body))
 
     def count(self, index):
-        """Documents that a search finds now; 0 when there is no such index."""
+        """Documents that a search finds now; 0 when there is no such index, or none of its shards has started yet."""
         self.raw("POST", f"/{index}/_refresh?ignore_unavailable=true")
-        return self.ask("GET", f"/{index}/_count?ignore_unavailable=true")["count"]
+        answer = json.loads(self.raw("GET", f"/{index}/_count?ignore_unavailable=true", status=(200, 503)))
+        assert "count" in answer or "no_shard_available_action_exception" in str(answer), answer
+        return answer.get("count", 0)
 
     def search(self, index, query):
         """How many documents match."""
