@@ -18,7 +18,7 @@
 // What one transaction is about to do, and what is to be told when it has done it.
 struct commit {
     struct waiting *first;   // its batches
-    uint64_t batches, bytes; // inserted; the bytes: at first what is to be
+    uint64_t batches, bytes; // inserted
     uint64_t deleted_bytes;
     struct database_row *dropped; // in order, as they stood in the file
     size_t dropped_count, dropped_cap;
@@ -237,16 +237,33 @@ static void tell_dropped(struct durable *d, const struct commit *commit)
             LOG_INT("dropped_since_start", counter_get(&d->dropped_events)), LOG_INT("max_bytes", d->max_bytes));
 }
 
-// Whether the disk takes what is to be written twice, into the log and into the file, and what the log still owes the file.
-// Asked before a write, so that a full disk is met while what is settled can still be deleted.
-bool durable_disk_has_room(struct durable *d, uint64_t bytes)
+// How many bytes of records the disk takes, which are written twice, into the log and into the file, besides what the log
+// still owes the file. Asked before a write, so that a full disk is met while what is settled can still be deleted.
+uint64_t durable_disk_room(const struct durable *d)
 {
     struct statvfs disk;
-    if (bytes == 0 || statvfs(d->dir, &disk) != 0)
-        return true;
+    if (statvfs(d->dir, &disk) != 0)
+        return UINT64_MAX;
     uint64_t unused = (uint64_t)disk.f_bavail * disk.f_frsize;
-    uint64_t owed = (uint64_t)d->writer.wal_pages * DATABASE_PAGE_BYTES;
-    return unused >= 2 * bytes + owed + RESERVE_BYTES;
+    uint64_t kept = (uint64_t)d->writer.wal_pages * DATABASE_PAGE_BYTES + RESERVE_BYTES;
+    return unused > kept ? (unused - kept) / 2 : 0;
+}
+
+// The list ends before the first batch for which there is no room; that and what follows is returned.
+static struct waiting *cut_off(struct waiting **list, uint64_t room)
+{
+    for (; *list != NULL && (*list)->len <= room; list = &(*list)->next)
+        room -= (*list)->len;
+    struct waiting *rest = *list;
+    *list = NULL;
+    return rest;
+}
+
+static uint64_t longest(const struct waiting *waiting, uint64_t most)
+{
+    for (; waiting != NULL; waiting = waiting->next)
+        most = waiting->len > most ? waiting->len : most;
+    return most;
 }
 
 // ---- A commit
@@ -301,11 +318,6 @@ static int write_batches(struct durable *d, struct commit *commit, uint64_t *seq
 
 static int write_all(struct durable *d, struct commit *commit, const struct settled_rows *rows, uint64_t *seq)
 {
-    if (!durable_disk_has_room(d, commit->bytes)) {
-        d->writer.fault = DATABASE_RETRY;
-        return -ENOSPC;
-    }
-    commit->bytes = 0;
     int rc = database_begin(&d->writer);
     if (rc == 0)
         rc = write_settled(d, rows, commit);
@@ -367,9 +379,20 @@ static void committed(struct durable *d, struct commit *commit, uint64_t seq, in
         durable_wake_pump(d);
 }
 
-int durable_commit(struct durable *d, struct waiting *list, uint64_t bytes)
+// Both lists, either of which may be empty.
+static void refuse(struct durable *d, struct waiting *first, struct waiting *second, int rc, enum database_fault fault)
 {
-    struct commit commit = {.first = list, .bytes = bytes};
+    if (first != NULL || second != NULL)
+        d->failed_bytes = longest(first, longest(second, 0));
+    durable_fail(d, rc, fault);
+    durable_answer(d, first, rc);
+    durable_answer(d, second, rc);
+}
+
+int durable_commit(struct durable *d, struct waiting *list)
+{
+    struct waiting *refused = cut_off(&list, durable_disk_room(d));
+    struct commit commit = {.first = list};
     struct settled_rows rows = {0};
     uint64_t seq = d->next_seq;
     int64_t began_ns = clock_mono_ns();
@@ -387,12 +410,13 @@ int durable_commit(struct durable *d, struct waiting *list, uint64_t bytes)
         tell_damage(d, &commit);
         if (anything)
             committed(d, &commit, seq, began_ns);
+        if (refused != NULL) {
+            rc = -ENOSPC;
+            refuse(d, NULL, refused, rc, DATABASE_RETRY);
+        }
     } else {
-        if (list != NULL)
-            d->failed_bytes = bytes;
         settled_is_open(d, &rows);
-        durable_fail(d, rc, d->writer.fault);
-        durable_answer(d, list, rc);
+        refuse(d, list, refused, rc, d->writer.fault);
     }
     settled_rows_fini(&rows);
     mem_free(commit.dropped);

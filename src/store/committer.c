@@ -32,6 +32,7 @@
 #define SHRINK_STEP_PAGES    256
 #define SHRINK_KEPT_PAGES    512
 #define SHRINK_FULL_STEP     8
+#define SMALL_BYTES          (64 * 1024)
 #define CHECKPOINT_PAGES     (4 * 1024 * 1024 / DATABASE_PAGE_BYTES)
 
 // ---- Waking
@@ -86,13 +87,16 @@ static void make_room(struct durable *d)
 
 static int try_writing(struct durable *d)
 {
-    int rc = durable_commit(d, NULL, 0);
+    int rc = durable_commit(d, NULL);
     if (rc != 0)
         return rc; // and has failed anew
-    if (!durable_disk_has_room(d, d->failed_bytes))
+    uint64_t wanted = d->failed_bytes;
+    if (wanted > durable_disk_room(d))
         make_room(d);
+    if (wanted > SMALL_BYTES && d->disk_bytes == 0)
+        wanted = SMALL_BYTES; // the outbox can make no more room, so others need not wait for a batch that is too large
     enum database_fault fault = DATABASE_RETRY;
-    rc = durable_disk_has_room(d, d->failed_bytes) ? 0 : -ENOSPC;
+    rc = wanted <= durable_disk_room(d) ? 0 : -ENOSPC;
     if (rc == 0) {
         rc = database_probe(&d->writer);
         fault = d->writer.fault;
@@ -153,7 +157,6 @@ static void idle(struct durable *d)
 
 struct work {
     struct waiting *list;
-    uint64_t bytes;
     bool settle, again, wake_pump, idle, stop;
 };
 
@@ -204,8 +207,6 @@ static void wait_for_work(struct durable *d, struct work *work)
     }
     d->waiting = NULL;
     d->waiting_last = &d->waiting;
-    for (const struct waiting *waiting = work->list; waiting != NULL; waiting = waiting->next)
-        work->bytes += waiting->len;
     if (work->wake_pump)
         d->read_again_ns = 0;
     if (work->again && d->wish > DATABASE_RETRY) {
@@ -223,7 +224,7 @@ static void do_work(struct durable *d, const struct work *work)
     if (failing != 0)
         durable_answer(d, work->list, failing);
     else if (work->list != NULL || work->settle)
-        (void)durable_commit(d, work->list, work->bytes);
+        (void)durable_commit(d, work->list);
     else if (work->idle)
         idle(d);
     if (work->wake_pump)

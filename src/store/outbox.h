@@ -113,7 +113,7 @@ struct durable {
     int64_t again_ns;          // when the next one is due
     uint64_t next_seq;         // of the newest row
     struct waiting *in_hand;   // taken from `waiting`, not answered yet
-    uint64_t failed_bytes;     // what the commit that failed was to write
+    uint64_t failed_bytes;     // of the largest batch that was refused when a commit failed
     struct buf row_buf;
     struct damage *damage_now;
     uint64_t set_aside_bytes;
@@ -133,10 +133,11 @@ struct durable {
 };
 
 // commit.c
-// Everything that is to be written, and the batches of the list (NULL: none) of so many bytes; answers them.
-int durable_commit(struct durable *d, struct waiting *list, uint64_t bytes);
+// Everything that is to be written, and of the batches of the list (NULL: none) those for which the disk has room; answers
+// all of them.
+int durable_commit(struct durable *d, struct waiting *list);
 void durable_answer(struct durable *d, struct waiting *waiting, int status);
-bool durable_disk_has_room(struct durable *d, uint64_t bytes);
+uint64_t durable_disk_room(const struct durable *d);
 
 // committer.c
 void *durable_commit_main(void *store);

@@ -210,18 +210,41 @@ static void starts_on_a_full_disk(void **state)
     }
 }
 
+// ---- A small disk
+
+static bool mount_small(struct yard *yard, char dir[128])
+{
+    snprintf(dir, 128, "%s/small", yard->dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    if (mount("tmpfs", dir, "tmpfs", 0, "size=4m") != 0) {
+        rmdir(dir);
+        return false; // not root
+    }
+    yard->conf.dir = dir;
+    yard_open(yard);
+    return true;
+}
+
+static void unmount_small(struct yard *yard, const char *dir)
+{
+    yard_close(yard);
+    assert_int_equal(umount(dir), 0);
+    rmdir(dir);
+}
+
+static void take_and_settle(struct yard *yard, unsigned number, uint32_t events)
+{
+    struct batch *batch = yard_take_one(yard);
+    yard_assert_batch(batch, number, events);
+    yard->store->ops->settle(yard->store, batch, 0, events, VERDICT_DELIVERED);
+}
+
 static void small_disk_fills_and_drains(void **state)
 {
     struct yard *yard = *state;
     char dir[128];
-    snprintf(dir, sizeof dir, "%s/small", yard->dir);
-    assert_int_equal(mkdir(dir, 0700), 0);
-    if (mount("tmpfs", dir, "tmpfs", 0, "size=4m") != 0) {
-        rmdir(dir);
-        skip(); // not root
-    }
-    yard->conf.dir = dir;
-    yard_open(yard);
+    if (!mount_small(yard, dir))
+        skip();
     for (unsigned round = 0, number = 0; round < 3; round++) {
         unsigned begin = number;
         while (store_accepts(yard->store)) {
@@ -232,18 +255,52 @@ static void small_disk_fills_and_drains(void **state)
         assert_int_equal(yard->status[number - 1], -ENOSPC);
         assert_reason(yard, "outbox: No space left on device");
         // Nobody but the output makes room.
-        for (unsigned i = begin; i < number - 1; i++) {
-            struct batch *batch = yard_take_one(yard);
-            yard_assert_batch(batch, i, 2000);
-            yard->store->ops->settle(yard->store, batch, 0, 2000, VERDICT_DELIVERED);
-        }
+        for (unsigned i = begin; i < number - 1; i++)
+            take_and_settle(yard, i, 2000);
         wait_until_well(yard);
         yard_assert_empty(yard);
         yard_wait_bytes(yard, 0);
     }
-    yard_close(yard);
-    assert_int_equal(umount(dir), 0);
-    rmdir(dir);
+    unmount_small(yard, dir);
+}
+
+// Together more than the disk has: those that fit are safe, and the others do not ask for the room of all.
+static void more_at_once_than_fits(void **state)
+{
+    enum { COUNT = 60, EVENTS = 8000 };
+    struct yard *yard = *state;
+    char dir[128];
+    if (!mount_small(yard, dir))
+        skip();
+    for (unsigned i = 0; i < COUNT; i++)
+        yard_push(yard, i, EVENTS);
+    store_kick(yard->store);
+    yard_wait_answers(yard, COUNT);
+    assert_in_range(yard->refused, 1, COUNT - 1);
+    unsigned taken = COUNT - yard->refused;
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(yard->status[i], i < taken ? 0 : -ENOSPC);
+    for (unsigned i = 0; i < taken; i++)
+        take_and_settle(yard, i, EVENTS);
+    wait_until_well(yard);
+    yard_append(yard, COUNT, EVENTS);
+    assert_int_equal(yard->status[COUNT], 0);
+    unmount_small(yard, dir);
+}
+
+// One that no room that the outbox can make is enough for does not keep the others out.
+static void larger_than_the_disk(void **state)
+{
+    struct yard *yard = *state;
+    char dir[128];
+    if (!mount_small(yard, dir))
+        skip();
+    yard_append(yard, 0, 400000);
+    assert_int_equal(yard->status[0], -ENOSPC);
+    wait_until_well(yard);
+    yard_append(yard, 1, 100);
+    assert_int_equal(yard->status[1], 0);
+    unmount_small(yard, dir);
 }
 
 static int disk_works(void **state)
@@ -264,6 +321,8 @@ int main(void)
         YARD_TEST(sums_stay_right),
         YARD_TEST(starts_on_a_full_disk),
         YARD_TEST(small_disk_fills_and_drains),
+        YARD_TEST(more_at_once_than_fits),
+        YARD_TEST(larger_than_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
