@@ -128,7 +128,7 @@ struct durable {
     struct reading reading;
     struct buf bits_buf;
 
-    pthread_mutex_t read_mutex; // the pump while it reads, the committer while it opens anew
+    pthread_mutex_t read_mutex; // the pump while it reads, without waiting for it; the committer while it opens anew
     struct database reader;
 };
 

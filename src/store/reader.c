@@ -171,10 +171,11 @@ static bool enter_row(struct durable *d, struct row *row)
 
 static int read_row(struct durable *d, struct database_row *info, enum database_fault *fault)
 {
-    info->seq = 0;
-    pthread_mutex_lock(&d->read_mutex);
     int rc = -EAGAIN;
+    info->seq = 0;
     *fault = DATABASE_WELL;
+    if (pthread_mutex_trylock(&d->read_mutex) != 0)
+        return rc; // the committer checks the file, or salvages it, which may take minutes
     if (d->reader.handle != NULL) {
         rc = database_read(&d->reader, d->taken_seq + 1, info, &d->reading.data, &d->bits_buf);
         *fault = d->reader.fault;

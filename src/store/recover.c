@@ -129,8 +129,8 @@ static uint64_t most(uint64_t a, uint64_t b)
 static int count_all(struct durable *d)
 {
     struct database_totals totals;
+    int rc = database_totals(&d->writer, &totals); // reads every row; nobody else writes the file meanwhile
     pthread_mutex_lock(&d->mutex);
-    int rc = database_totals(&d->writer, &totals);
     if (rc == 0)
         rc = count_rows(d, &totals);
     if (rc == 0) {

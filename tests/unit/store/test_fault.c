@@ -17,11 +17,19 @@
 // Atomic; errno of the call, 0: it works.
 static int sync_error, write_error;
 static unsigned syncs;
+static bool hold_syncs; // they do not return, for HELD_S at most
+static unsigned syncs_held;
+
+enum { HELD_S = 20 };
 
 static int failing_sync(int fd, long number)
 {
     int error = __atomic_load_n(&sync_error, __ATOMIC_RELAXED);
     __atomic_fetch_add(&syncs, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&syncs_held, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < HELD_S * 1000 && __atomic_load_n(&hold_syncs, __ATOMIC_RELAXED); i++)
+        usleep(1000);
+    __atomic_fetch_sub(&syncs_held, 1, __ATOMIC_RELAXED);
     if (error != 0) {
         errno = error;
         return -1;
@@ -192,6 +200,39 @@ static void sums_stay_right(void **state)
     yard_close(yard);
 }
 
+static void wait_for_held_sync(void)
+{
+    for (int i = 0; i < 60000 && __atomic_load_n(&syncs_held, __ATOMIC_RELAXED) == 0; i++)
+        usleep(1000);
+    assert_int_equal(__atomic_load_n(&syncs_held, __ATOMIC_RELAXED), 1);
+}
+
+// While the file is opened anew, and however long that takes, neither the pump nor a worker waits for it.
+static void nobody_waits_for_a_recovery(void **state)
+{
+    struct yard *yard = *state;
+    struct store_health health;
+    yard_open(yard);
+    yard_append(yard, 0, 20);
+    set(&sync_error, EIO);
+    yard_append(yard, 1, 20);
+    __atomic_store_n(&hold_syncs, true, __ATOMIC_RELAXED);
+    set(&sync_error, 0);
+    wait_for_held_sync();
+    assert_null(yard_take_any(yard));
+    yard->store->ops->health(yard->store, &health);
+    assert_false(health.accepts);
+    assert_int_equal(__atomic_load_n(&syncs_held, __ATOMIC_RELAXED), 1);
+    unsigned wakes = __atomic_load_n(&yard->wakes, __ATOMIC_RELAXED);
+    __atomic_store_n(&hold_syncs, false, __ATOMIC_RELAXED);
+    wait_until_well(yard);
+    for (int i = 0; i < 60000 && __atomic_load_n(&yard->wakes, __ATOMIC_RELAXED) == wakes; i++)
+        usleep(1000); // the pump hears of it
+    yard_append(yard, 2, 20);
+    take_all(yard, 3);
+    yard_close(yard);
+}
+
 static void starts_on_a_full_disk(void **state)
 {
     struct yard *yard = *state;
@@ -305,6 +346,7 @@ static void larger_than_the_disk(void **state)
 
 static int disk_works(void **state)
 {
+    __atomic_store_n(&hold_syncs, false, __ATOMIC_RELAXED);
     set(&sync_error, 0);
     set(&write_error, 0);
     return yard_teardown(state);
@@ -319,6 +361,7 @@ int main(void)
         YARD_TEST(write_fails),
         YARD_TEST(disk_is_full),
         YARD_TEST(sums_stay_right),
+        YARD_TEST(nobody_waits_for_a_recovery),
         YARD_TEST(starts_on_a_full_disk),
         YARD_TEST(small_disk_fills_and_drains),
         YARD_TEST(more_at_once_than_fits),
