@@ -177,7 +177,8 @@ static void settled_rows_fini(struct settled_rows *rows)
 
 static uint64_t bytes_after(const struct durable *d, const struct commit *commit)
 {
-    return d->disk_bytes + commit->bytes - commit->deleted_bytes;
+    uint64_t bytes = d->disk_bytes + commit->bytes;
+    return bytes > commit->deleted_bytes ? bytes - commit->deleted_bytes : 0;
 }
 
 // The pump may have batches of a row that is dropped; their memory is theirs, and settling them changes nothing any more.

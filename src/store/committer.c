@@ -98,7 +98,9 @@ static int try_writing(struct durable *d)
     enum database_fault fault = DATABASE_RETRY;
     rc = wanted <= durable_disk_room(d) ? 0 : -ENOSPC;
     if (rc == 0) {
-        rc = database_probe(&d->writer);
+        rc = durable_finish_recovery(d);
+        if (rc == 0)
+            rc = database_probe(&d->writer);
         fault = d->writer.fault;
     }
     if (rc != 0)

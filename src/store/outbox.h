@@ -118,6 +118,7 @@ struct durable {
     struct damage *damage_now;
     uint64_t set_aside_bytes;
     int64_t worked_ns; // last commit, until there is nothing left to tidy up
+    bool log_is_home;  // since the connections were opened it was, once
     bool imported;     // spool files of the Go implementation
 
     // The pump's.
@@ -148,8 +149,12 @@ void durable_wake_pump(struct durable *d);
 // durable.c
 bool durable_is_full(struct durable *d);
 
-// recover.c: closes both connections and opens them anew, with all checks; salvages where it must. On error d->fault tells.
+// recover.c: closes both connections and opens them anew, with all checks; salvages where it must. On error d->fault tells;
+// with DATABASE_RETRY they may be open, and only the second part is missing.
 int durable_recover(struct durable *d);
+// That part, for which the disk must have room: the log is brought home, so that nothing that is promised depends on pages of it
+// that a failed sync has left unwritten, and spool files are taken in. Again 0 when there is nothing to do.
+int durable_finish_recovery(struct durable *d);
 
 // reader.c
 size_t durable_take(struct store *store, struct batch **out, size_t max);

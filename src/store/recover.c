@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How the files of the durable store are opened: at the start, and whenever what is in memory and what is on disk may
-// no longer be the same. Nothing is believed that was not read from the file after its log was brought home.
+// no longer be the same. Nothing is believed that was not read from the files, and nothing is accepted before the log was
+// brought home; the pump may have what was read before that, as a full disk can keep the log where it is for long.
 
 #include <errno.h>
 #include <stdio.h>
@@ -36,8 +37,7 @@ static int open_writer(struct durable *d)
         return -EBADMSG;
     }
     int rc = database_open(&d->writer, d->path, DATABASE_WRITE);
-    if (rc == 0)
-        rc = database_checkpoint(&d->writer, DATABASE_EMPTY);
+    d->log_is_home = false;
     if (rc == 0 && check)
         rc = database_check(&d->writer);
     if (rc == 0 && is_new)
@@ -150,15 +150,26 @@ static int count_all(struct durable *d)
     return rc;
 }
 
+int durable_finish_recovery(struct durable *d)
+{
+    int rc = d->log_is_home ? 0 : database_checkpoint(&d->writer, DATABASE_EMPTY);
+    if (rc != 0) {
+        d->fault = d->writer.fault;
+        return rc;
+    }
+    d->log_is_home = true;
+    if (d->imported)
+        return 0;
+    uint64_t before = d->next_seq;
+    d->imported = true;
+    spool_import(&d->writer, d->dir, &d->next_seq);
+    return d->next_seq != before ? count_all(d) : 0;
+}
+
 int durable_recover(struct durable *d)
 {
     int rc = open_files(d);
     if (rc == 0)
         rc = count_all(d);
-    if (rc == 0 && !d->imported) {
-        d->imported = true;
-        if (spool_import(&d->writer, d->dir, &d->next_seq) > 0)
-            rc = count_all(d);
-    }
-    return rc;
+    return rc == 0 ? durable_finish_recovery(d) : rc;
 }

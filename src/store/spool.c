@@ -182,7 +182,7 @@ static bool import_file(struct database *db, const char *dir, const char *name, 
     else
         LOG(import.bad > 0 ? LOG_WARN : LOG_INFO, "outbox: a spool file was taken in", LOG_STR("file", path),
             LOG_INT("events", import.events), LOG_INT("bad_lines", import.bad));
-    *seq = rc == 0 || import.seq > *seq ? import.seq : *seq;
+    *seq = import.seq;
     json_events_fini(&import.scanned);
     buf_fini(&import.body);
     buf_fini(&import.lines);
@@ -198,7 +198,7 @@ static int is_spool(const struct dirent *entry)
            strncmp(entry->d_name, "dead-letters.ndjson", sizeof "dead-letters.ndjson" - 1) != 0;
 }
 
-unsigned spool_import(struct database *db, const char *dir, uint64_t *seq)
+void spool_import(struct database *db, const char *dir, uint64_t *seq)
 {
     struct dirent **names = NULL;
     int count = scandir(dir, &names, is_spool, alphasort); // the names begin with the time
@@ -214,5 +214,4 @@ unsigned spool_import(struct database *db, const char *dir, uint64_t *seq)
         if (rc != 0)
             LOG(LOG_WARN, "outbox: cannot sync the directory", LOG_STR("error", err_text(rc)));
     }
-    return imported;
 }

@@ -7,5 +7,6 @@
 
 #include "store/database.h"
 
-// seq: of the newest row; counted up. How many files were taken in; what goes wrong with one is logged and leaves it.
-unsigned spool_import(struct database *db, const char *dir, uint64_t *seq);
+// seq: of the newest row; counted up with each row, also of a file that then could not be renamed. What goes wrong with a file
+// is logged and leaves it.
+void spool_import(struct database *db, const char *dir, uint64_t *seq);

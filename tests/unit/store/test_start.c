@@ -15,6 +15,17 @@
 #include "store/files.h"
 #include "yard.h"
 
+// In the place of the C library's.
+static bool renames_fail;
+int rename(const char *from, const char *to)
+{
+    if (renames_fail) {
+        errno = EACCES;
+        return -1;
+    }
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
 static void copy_file(const char *from, const char *to)
 {
     char data[65536];
@@ -256,6 +267,29 @@ static void spool_files_are_taken_in(void **state)
     yard_close(yard);
 }
 
+// It is in the store all the same, and counts there; the next start takes it in again, with the same ids.
+static void spool_file_that_cannot_be_renamed(void **state)
+{
+    struct yard *yard = *state;
+    struct store_stats stats;
+    write_text(yard, "1.ndjson", "{\"n\":1}\n");
+    renames_fail = true;
+    yard_open(yard);
+    renames_fail = false;
+    yard->store->ops->stats(yard->store, &stats);
+    assert_true(stats.bytes > 0);
+    assert_int_equal(stats.events, 1);
+    yard_append(yard, 0, 1);
+    struct batch *batch = take_import(yard, "{\"n\":1}\n");
+    yard->store->ops->settle(yard->store, batch, 0, 1, VERDICT_DELIVERED);
+    batch = yard_take_one(yard);
+    yard_assert_batch(batch, 0, 1);
+    yard->store->ops->settle(yard->store, batch, 0, 1, VERDICT_DELIVERED);
+    yard_wait_bytes(yard, 0);
+    assert_true(exists(yard, "1.ndjson"));
+    yard_close(yard);
+}
+
 // The same content in two files is two deliveries: Spip repeats itself.
 static void same_content_has_ids_of_its_own(void **state)
 {
@@ -323,6 +357,7 @@ int main(void)
         YARD_TEST(log_without_its_file),
         YARD_TEST(salvage_is_brought_to_its_end),
         YARD_TEST(spool_files_are_taken_in),
+        YARD_TEST(spool_file_that_cannot_be_renamed),
         YARD_TEST(same_content_has_ids_of_its_own),
         YARD_TEST(bad_lines_do_not_stop_the_good),
         YARD_TEST(large_spool_file),
