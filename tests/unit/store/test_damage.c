@@ -53,12 +53,40 @@ static void remove_all(const struct yard *yard)
     assert_int_equal(system(command), 0);
 }
 
-static void locate(unsigned number, bool large)
+static unsigned be16(const unsigned char *at)
+{
+    return (unsigned)at[0] << 8 | at[1];
+}
+
+// What is deleted or moved stays in the pages as it was: a row is where a cell of a leaf of a table begins.
+static bool is_live(size_t at)
+{
+    enum { BEFORE_ID = 48, CELL_HEAD_MAX = 40, POINTERS = 8 };
+    const unsigned char *page = (const unsigned char *)image.file.data + at / PAGE * PAGE;
+    if (page[0] != 0x0d)
+        return false;
+    for (unsigned i = 0; i < be16(page + 3); i++) {
+        size_t cell = be16(page + POINTERS + 2 * (size_t)i) + BEFORE_ID;
+        if (cell < at % PAGE && at % PAGE - cell < CELL_HEAD_MAX)
+            return true;
+    }
+    return false;
+}
+
+// Where the id of a batch stands.
+static size_t find_id(unsigned number)
 {
     uint64_t id[2] = {yard_id(number).low, yard_id(number).high};
-    const char *at = memmem(image.file.data, image.file.len, id, sizeof id);
+    const char *at = image.file.data, *end = image.file.data + image.file.len;
+    while ((at = memmem(at, (size_t)(end - at), id, sizeof id)) != NULL && !is_live((size_t)(at - image.file.data)))
+        at++;
     assert_non_null(at);
-    image.head_page[number] = (uint32_t)((size_t)(at - image.file.data) / PAGE) + 1;
+    return (size_t)(at - image.file.data);
+}
+
+static void locate(unsigned number, bool large)
+{
+    image.head_page[number] = (uint32_t)(find_id(number) / PAGE) + 1;
     image.large[number] = large;
 }
 
@@ -298,10 +326,7 @@ static void one_bad_record(void **state)
     remove_all(yard);
     struct buf file = BUF_EMPTY;
     buf_append(&file, image.file.data, image.file.len);
-    uint64_t id[2] = {yard_id(victim).low, yard_id(victim).high};
-    char *at = memmem(file.data, file.len, id, sizeof id);
-    assert_non_null(at);
-    at[20] ^= 4; // behind the id: sensor, lengths, lines
+    file.data[find_id(victim) + 20] ^= 4; // behind the id: sensor, lengths, lines
     write_file(path, file.data, file.len);
     buf_fini(&file);
 
