@@ -59,13 +59,15 @@ void durable_fail(struct durable *d, int code, enum database_fault fault)
     bool was_well = __atomic_load_n(&d->failing, __ATOMIC_RELAXED) == 0;
     counter_add(&d->errors, 1);
     pthread_mutex_lock(&d->mutex);
-    snprintf(d->reason, sizeof d->reason, "outbox: %s",
-             fault == DATABASE_DAMAGED ? "the file is damaged" : err_text(code));
+    bool damaged = fault == DATABASE_DAMAGED, no_salvage = damaged && code != -EBADMSG;
+    snprintf(d->reason, sizeof d->reason, "outbox: %s%s%s", damaged ? "the file is damaged" : "",
+             no_salvage ? ", and cannot be salvaged: " : "", damaged && !no_salvage ? "" : err_text(code));
     __atomic_store_n(&d->failing, code, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&d->mutex);
     d->fault = fault;
-    if (was_well)
+    if (was_well || fault != d->tried_for)
         d->tries = 0;
+    d->tried_for = fault;
     // What is damaged is looked at at once; only when that did not help is there a pause.
     int64_t pause_ns = fault != DATABASE_DAMAGED ? AGAIN_NS : d->tries == 0 ? 0 : AGAIN_DAMAGED_NS;
     d->again_ns = clock_mono_ns() + pause_ns;
@@ -76,13 +78,17 @@ void durable_fail(struct durable *d, int code, enum database_fault fault)
 
 // What is settled goes first: when nobody else makes room, the output does. So that it is room on the disk, the file
 // gives back what it does not use, in steps that need little of what they are to make.
-static void make_room(struct durable *d)
+static int make_room(struct durable *d)
 {
-    bool more = true;
-    for (int64_t until_ns = clock_mono_ns() + NS_PER_S; more && clock_mono_ns() < until_ns;)
-        more = database_checkpoint(&d->writer, DATABASE_EMPTY_NOW) == 0 &&
-               database_shrink(&d->writer, 0, SHRINK_FULL_STEP);
-    (void)database_checkpoint(&d->writer, DATABASE_EMPTY_NOW);
+    int rc = 1;
+    for (int64_t until_ns = clock_mono_ns() + NS_PER_S; rc == 1 && clock_mono_ns() < until_ns;) {
+        rc = database_checkpoint(&d->writer, DATABASE_EMPTY_NOW);
+        if (rc == 0)
+            rc = database_shrink(&d->writer, 0, SHRINK_FULL_STEP);
+    }
+    if (rc >= 0)
+        rc = database_checkpoint(&d->writer, DATABASE_EMPTY_NOW);
+    return rc;
 }
 
 static int try_writing(struct durable *d)
@@ -92,7 +98,11 @@ static int try_writing(struct durable *d)
         return rc; // and has failed anew
     uint64_t wanted = d->failed_bytes;
     if (wanted > durable_disk_room(d))
-        make_room(d);
+        rc = make_room(d);
+    if (rc != 0 && d->writer.fault != DATABASE_RETRY) {
+        durable_fail(d, rc, d->writer.fault);
+        return rc;
+    }
     if (wanted > SMALL_BYTES && d->disk_bytes == 0)
         wanted = SMALL_BYTES; // the outbox can make no more room, so others need not wait for a batch that is too large
     enum database_fault fault = DATABASE_RETRY;
@@ -144,15 +154,22 @@ static void tidy_up(struct durable *d)
 // Nothing has happened for a while: unused pages go back to the disk, and then so does the log.
 static void idle(struct durable *d)
 {
-    if (database_shrink(&d->writer, SHRINK_KEPT_PAGES, SHRINK_STEP_PAGES)) {
+    static struct log_limit limit;
+    int rc = database_shrink(&d->writer, SHRINK_KEPT_PAGES, SHRINK_STEP_PAGES);
+    if (rc == 1) {
         d->worked_ns = clock_mono_ns() - IDLE_NS + SHRINK_STEP_NS;
         tidy_up(d);
         return;
     }
     d->worked_ns = 0;
-    int rc = database_checkpoint(&d->writer, DATABASE_EMPTY_NOW);
-    if (rc != 0 && d->writer.fault != DATABASE_RETRY)
+    if (rc == 0)
+        rc = database_checkpoint(&d->writer, DATABASE_EMPTY_NOW);
+    if (rc == 0)
+        return;
+    if (d->writer.fault != DATABASE_RETRY)
         durable_fail(d, rc, d->writer.fault);
+    else if (log_limit_pass(&limit, 1, 1, NULL))
+        LOG(LOG_WARN, "outbox: the file could not be tidied up", LOG_STR("error", err_text(rc)));
 }
 
 // ---- The thread

@@ -529,12 +529,19 @@ int database_totals(struct database *db, struct database_totals *out)
     sqlite3_finalize(statement);
     if (rc != SQLITE_DONE)
         return failed(db, rc);
+    if (out->rows > 0 &&
+        (out->first_seq == 0 || out->first_seq > DATABASE_SEQ_MAX || out->last_seq > DATABASE_SEQ_MAX)) {
+        LOG(LOG_WARN, "outbox: the file is damaged", LOG_STR("detail", "the number of a row is not possible"));
+        db->fault = DATABASE_DAMAGED;
+        return -EBADMSG;
+    }
     int64_t damaged = 0, last_damaged = 0;
     rc = ask(db, "SELECT count(*) FROM damaged", &damaged);
     if (rc == 0)
         rc = ask(db, "SELECT coalesce(max(seq), 0) FROM damaged", &last_damaged);
     out->damaged = (uint64_t)damaged;
-    out->last_damaged_seq = (uint64_t)last_damaged;
+    if (last_damaged > 0 && (uint64_t)last_damaged < DATABASE_SEQ_MAX)
+        out->last_damaged_seq = (uint64_t)last_damaged;
     return rc;
 }
 
@@ -555,13 +562,16 @@ int database_checkpoint(struct database *db, enum database_checkpoint how)
     return rc == SQLITE_OK ? 0 : failed(db, rc);
 }
 
-bool database_shrink(struct database *db, uint32_t kept_pages, uint32_t step)
+int database_shrink(struct database *db, uint32_t kept_pages, uint32_t step)
 {
     int64_t unused = 0, pages = 0;
     char sql[64];
-    if (ask(db, "PRAGMA freelist_count", &unused) != 0 || ask(db, "PRAGMA page_count", &pages) != 0 ||
-        unused <= kept_pages || (kept_pages > 0 && unused < pages / 2))
-        return false;
+    int rc = ask(db, "PRAGMA freelist_count", &unused);
+    if (rc == 0)
+        rc = ask(db, "PRAGMA page_count", &pages);
+    if (rc != 0 || unused <= kept_pages || (kept_pages > 0 && unused < pages / 2))
+        return rc;
     snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%u)", step);
-    return exec(db, sql) == 0 && unused > (int64_t)kept_pages + step;
+    rc = exec(db, sql);
+    return rc == 0 ? unused > (int64_t)kept_pages + step : rc;
 }

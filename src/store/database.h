@@ -15,6 +15,7 @@
 #include "base/buf.h"
 
 #define DATABASE_PAGE_BYTES 16384
+#define DATABASE_SEQ_MAX    ((uint64_t)INT64_MAX / 2) // a row beyond it, or with number 0, is damaged
 
 // What an error asks for.
 enum database_fault {
@@ -71,7 +72,8 @@ void database_close(struct database *db); // never fails; also after a failed op
 
 // Walks every page. 0, or -EBADMSG with db->fault.
 int database_check(struct database *db);
-int database_totals(struct database *db, struct database_totals *out);
+int database_totals(struct database *db,
+                    struct database_totals *out); // reads every row; DATABASE_DAMAGED for a bad number
 
 // A transaction. After an error there is only database_rollback.
 int database_begin(struct database *db);
@@ -103,5 +105,5 @@ enum database_checkpoint {
 };
 int database_checkpoint(struct database *db, enum database_checkpoint how);
 // Gives unused pages back, a step of so many at a time. When some are to be kept, only where most of the file is unused.
-// True: there is more to do.
-bool database_shrink(struct database *db, uint32_t kept_pages, uint32_t step);
+// 1: there is more to do.
+int database_shrink(struct database *db, uint32_t kept_pages, uint32_t step);

@@ -21,7 +21,8 @@
 
 #define TRIES_BEFORE_SALVAGE 30 // one a second
 
-static int open_writer(struct durable *d)
+// *totals: of all rows, each of which is read for that.
+static int open_writer(struct durable *d, struct database_totals *totals)
 {
     char log[4200];
     snprintf(log, sizeof log, "%s-wal", d->path);
@@ -40,6 +41,8 @@ static int open_writer(struct durable *d)
     d->log_is_home = false;
     if (rc == 0 && check)
         rc = database_check(&d->writer);
+    if (rc == 0)
+        rc = database_totals(&d->writer, totals);
     if (rc == 0 && is_new)
         rc = files_sync_parent(d->path);
     if (rc != 0)
@@ -47,23 +50,35 @@ static int open_writer(struct durable *d)
     return rc;
 }
 
-static int salvage(struct durable *d)
+// As much as the files that are read, which stay.
+static uint64_t bytes_needed(const struct durable *d)
 {
+    char log[4200];
+    snprintf(log, sizeof log, "%s-wal", d->path);
+    return files_size(d->path) + files_size(log);
+}
+
+static int salvage(struct durable *d, struct database_totals *totals)
+{
+    static struct log_limit limit;
     struct salvage_result result;
     database_close(&d->writer);
     LOG(LOG_ERROR, "outbox: the file is damaged, what can be read of it is salvaged", LOG_STR("file", d->path));
     int rc = salvage_run(d->path, &result);
     if (rc != 0) {
         d->fault = DATABASE_DAMAGED;
+        if (log_limit_pass(&limit, 1, 1, NULL))
+            LOG(LOG_ERROR, "outbox: the salvage has failed; it is tried again, and takes about so many bytes of disk",
+                LOG_STR("error", err_text(rc)), LOG_INT("bytes_needed", bytes_needed(d)), LOG_STR("file", d->path));
         return rc;
     }
     LOG(LOG_ERROR, "outbox: the damaged file is set aside", LOG_STR("set_aside", result.set_aside),
         LOG_INT("rows_saved", result.rows), LOG_INT("events_saved", result.events), LOG_INT("rows_cut", result.cut),
         LOG_INT("unreadable", result.unreadable));
-    return open_writer(d);
+    return open_writer(d, totals);
 }
 
-static int open_files(struct durable *d)
+static int open_files(struct durable *d, struct database_totals *totals)
 {
     pthread_mutex_lock(&d->read_mutex);
     database_close(&d->reader);
@@ -71,10 +86,10 @@ static int open_files(struct durable *d)
     d->fault = DATABASE_REOPEN;
     int rc = salvage_finish(d->path);
     if (rc == 0)
-        rc = open_writer(d);
+        rc = open_writer(d, totals);
     // A place that can't be read for so long will not be read: the rest is of more use.
     if (rc != 0 && (d->fault == DATABASE_DAMAGED || (rc == -EIO && d->tries >= TRIES_BEFORE_SALVAGE)))
-        rc = salvage(d);
+        rc = salvage(d, totals);
     if (rc == 0) {
         rc = database_open(&d->reader, d->path, DATABASE_READ);
         d->fault = d->reader.fault;
@@ -126,13 +141,10 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static int count_all(struct durable *d)
+static int count_all(struct durable *d, struct database_totals totals)
 {
-    struct database_totals totals;
-    int rc = database_totals(&d->writer, &totals); // reads every row; nobody else writes the file meanwhile
     pthread_mutex_lock(&d->mutex);
-    if (rc == 0)
-        rc = count_rows(d, &totals);
+    int rc = count_rows(d, &totals);
     if (rc == 0) {
         count_waiting(d->waiting, &totals);
         count_waiting(d->in_hand, &totals);
@@ -163,13 +175,21 @@ int durable_finish_recovery(struct durable *d)
     uint64_t before = d->next_seq;
     d->imported = true;
     spool_import(&d->writer, d->dir, &d->next_seq);
-    return d->next_seq != before ? count_all(d) : 0;
+    if (d->next_seq == before)
+        return 0;
+    struct database_totals totals;
+    rc = database_totals(&d->writer, &totals);
+    if (rc == 0)
+        return count_all(d, totals);
+    d->fault = d->writer.fault;
+    return rc;
 }
 
 int durable_recover(struct durable *d)
 {
-    int rc = open_files(d);
+    struct database_totals totals;
+    int rc = open_files(d, &totals);
     if (rc == 0)
-        rc = count_all(d);
+        rc = count_all(d, totals);
     return rc == 0 ? durable_finish_recovery(d) : rc;
 }

@@ -16,6 +16,8 @@
 #include "store/pages.h"
 #include "store/record.h"
 
+#define NUMBER_MAX (DATABASE_SEQ_MAX / 2) // a row above it has a bad number, and gets a new one
+
 enum { NAME_MAX_BYTES = 4200, COMMIT_BYTES = 16 << 20, BROKEN_READS_MAX = 2000 };
 
 struct salvage {
@@ -119,6 +121,10 @@ static void take_row(struct salvage *s, struct database_row *row)
 static bool is_known(struct salvage *s, struct database_row *row, const struct buf *data)
 {
     struct database_row found;
+    if (row->seq == 0 || row->seq > NUMBER_MAX) {
+        row->seq = s->last_seq + 1;
+        return false;
+    }
     int rc = database_find(&s->to, row->seq, &found);
     if (rc == -ENOENT || (rc == 0 && found.seq != row->seq))
         return false;
@@ -212,7 +218,7 @@ static void take_all(struct salvage *s)
         s->result->unreadable++;
         return;
     }
-    take_between(s, 1, INT64_MAX);
+    take_between(s, 1, NUMBER_MAX);
     database_close(&s->from);
 }
 
@@ -340,10 +346,12 @@ int salvage_run(const char *path, struct salvage_result *out)
     CRASH_POINT("salvage-before-rename");
     if (s.rc == 0)
         s.rc = swap(path, set_aside);
-    if (s.rc == 0)
+    if (s.rc == 0) {
         snprintf(out->set_aside, sizeof out->set_aside, "%.*s", (int)sizeof out->set_aside - 1, set_aside);
-    else
+    } else {
         database_close(&s.to);
+        remove_files(made); // half of it is of no use, and holds the room of the next try
+    }
     buf_fini(&s.data);
     buf_fini(&s.bits);
     buf_fini(&s.known);
