@@ -163,7 +163,7 @@ static void went_well(struct pump *pump, const struct parcel *parcel)
     pump->failed_in_a_row = 0;
     pump->busy_since_ns = 0;
     backoff_reset(&pump->backoff);
-    pump_went_up(pump);
+    pump_went_up(pump, "output up again");
 }
 
 // ---- Outcomes of a sink without order
@@ -182,8 +182,33 @@ static void give_again(struct pump *pump, struct parcel *parcel)
     }
 }
 
+// A memory store has promised nothing: the sensor of a batch that is older than sensors are kept waiting was told 503 and
+// sends it again. Events of it that the output does not take are not kept, or they would pile up with each repeat; and an
+// output that fails on nothing else would count as down for ever, as nobody could bring what it takes. True: none are left.
+static bool let_go(struct pump *pump, struct parcel *parcel)
+{
+    struct items rest = {0};
+    int64_t told_ns = clock_real_ns() - pump->stuck_ns; // older ones have been answered
+    if (pump->store->ops->durable || parcel->lettered)
+        return false;
+    for (size_t i = 0; i < parcel->items.count; i++) {
+        struct sink_item item = parcel->items.at[i];
+        if (item.batch->arrived_real_ns < told_ns)
+            settle(pump, parcel, item, VERDICT_RETRY);
+        else
+            items_add(&rest, item);
+    }
+    items_fini(&parcel->items);
+    parcel->items = rest;
+    return rest.events == 0;
+}
+
 static void wait_for_own_time(struct pump *pump, struct parcel *parcel, int64_t at_least_ms)
 {
+    if (let_go(pump, parcel)) {
+        parcel_put(&pump->spare, parcel);
+        return;
+    }
     int64_t wait_ms = backoff_nth_ms(&pump->backoff, parcel->tries++);
     parcel->due_ns = clock_mono_ns() + (wait_ms > at_least_ms ? wait_ms : at_least_ms) * NS_PER_MS;
     parcel->failures = 0;
@@ -250,6 +275,16 @@ static int64_t own_wait_ms(struct pump *pump, struct parcel *parcel, const char 
     return pump->backoff.max_ms;
 }
 
+// While the output is down what is held finds out when it is back. When the last of that was let go the next batch has to,
+// and at once, as its sensor waits.
+static void nothing_is_held(struct pump *pump)
+{
+    if (pump->held.count > 0)
+        return;
+    pump->backing_off = false;
+    pump_went_up(pump, "output is tried again");
+}
+
 static void on_failed(struct pump *pump, struct parcel *parcel, const char *error)
 {
     bool to_blame = parcel->failures > 0 && parcel->progress != pump->progress;
@@ -268,6 +303,11 @@ static void on_failed(struct pump *pump, struct parcel *parcel, const char *erro
     parcel->progress = pump->progress;
     if (to_blame || parcel->items.events == 1)
         no_more_prober(pump, parcel);
+    if (parcel->items.events == 1 && parcel->failures >= FAILURES_BEFORE_HALVING && let_go(pump, parcel)) {
+        parcel_put(&pump->spare, parcel);
+        nothing_is_held(pump);
+        return;
+    }
     if (parcel->items.events > 1 && parcel->failures >= FAILURES_BEFORE_HALVING &&
         (to_blame || may_probe(pump, parcel))) {
         parcel->tries = 0;

@@ -90,7 +90,7 @@ static inline bool pump_is(const bool *flag) // one of the atomic ones
 // state.c
 bool pump_delivering(void *ctx); // the store's question. Any thread
 void pump_went_down(struct pump *pump, const char *reason);
-void pump_went_up(struct pump *pump);
+void pump_went_up(struct pump *pump, const char *message); // for the log, when it was down
 void pump_made_progress(struct pump *pump, int64_t now_ns);
 void pump_tell_letters(struct pump *pump, const char *reason); // "": all is well
 

@@ -93,12 +93,12 @@ void pump_went_down(struct pump *pump, const char *reason)
     }
 }
 
-void pump_went_up(struct pump *pump)
+void pump_went_up(struct pump *pump, const char *message)
 {
     if (pump->up)
         return;
     change_state(pump, true, "");
-    LOG(LOG_INFO, "output up again", LOG_INT("down_ms", (clock_mono_ns() - pump->down_mono_ns) / NS_PER_MS));
+    LOG(LOG_INFO, message, LOG_INT("down_ms", (clock_mono_ns() - pump->down_mono_ns) / NS_PER_MS));
 }
 
 void pump_made_progress(struct pump *pump, int64_t now_ns)

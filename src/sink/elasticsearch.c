@@ -177,6 +177,11 @@ static void describe(const struct es_sink *self, const struct tally *tally, cons
     buf_fini(&index);
 }
 
+static bool refuses_us(const struct es_item *item)
+{
+    return item->status == 401 || text_eq(item->type, TEXT("security_exception"));
+}
+
 // With an index for each day some may be closed or blocked while the others are well: an event with an old date must not stop
 // those of today. So trouble with an index is the event's own as long as other events get through.
 static bool is_partial(const struct es_sink *self, const struct tally *tally)
@@ -184,13 +189,15 @@ static bool is_partial(const struct es_sink *self, const struct tally *tally)
     if (tally->of[ES_DELIVERED] + tally->of[ES_REJECTED] > 0)
         return true;
     return self->conf.name.dated && self->delivered_ns > 0 && clock_mono_ns() - self->delivered_ns < ELSEWHERE_NS &&
-           tally->trouble->status != 401 && !text_eq(tally->trouble->type, TEXT("security_exception"));
+           !refuses_us(tally->trouble);
 }
 
 static enum sink_result result_of(const struct es_sink *self, const struct tally *tally, size_t count)
 {
-    if (tally->trouble != NULL)
-        return is_partial(self, tally) ? SINK_OK : SINK_DOWN;
+    if (tally->trouble != NULL && is_partial(self, tally))
+        return SINK_OK;
+    if (tally->trouble != NULL) // which of several indices is in trouble depends on the events
+        return self->conf.name.dated && !refuses_us(tally->trouble) ? SINK_FAILED : SINK_DOWN;
     // One event that is too much for the cluster has its own pause; a cluster that takes none of many needs one.
     return count > 1 && tally->busy == count ? SINK_BUSY : SINK_OK;
 }
@@ -271,7 +278,7 @@ static void take_reply(struct es_request *request)
     describe(self, &tally, request->http.url, out.error);
     if (tally.of[ES_DELIVERED] > 0)
         self->delivered_ns = clock_mono_ns();
-    if (out.result == SINK_DOWN)
+    if (tally.trouble != NULL && out.result != SINK_OK)
         self->ready = false;
     else if (tally.trouble != NULL)
         tell_partial(self, out.error);

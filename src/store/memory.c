@@ -69,6 +69,7 @@ static int memory_append(struct store *store, struct batch *batch)
     if (rc < 0)
         return rc;
     batch->settled = 0;
+    batch->status = 0;
     // Counted before it can be settled, so that no reader sees more settled than appended.
     __atomic_fetch_add(&memory->batches_in, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&memory->events_in, batch->count, __ATOMIC_RELAXED);
@@ -140,16 +141,18 @@ static void memory_answer(struct store_memory *memory, struct batch *batch, int 
     mailbox_send(batch->home, &batch->mail);
 }
 
-// A rejected event counts as settled: sending the batch again would not change what the output thinks of it.
+// A rejected event counts as settled: sending the batch again would not change what the output thinks of it. One that the
+// pump gave up on does not: its batch is to be sent again.
 static void memory_settle(struct store *store, struct batch *batch, uint32_t first, uint32_t count,
                           enum verdict verdict)
 {
-    INVARIANT(verdict != VERDICT_RETRY);
     INVARIANT(first <= batch->count && count <= batch->count - first);
     INVARIANT(count <= batch->count - batch->settled);
     batch->settled += count;
+    if (verdict == VERDICT_RETRY)
+        batch->status = -EAGAIN;
     if (batch->settled == batch->count)
-        memory_answer(memory_of(store), batch, 0);
+        memory_answer(memory_of(store), batch, batch->status);
 }
 
 static void memory_give_back(struct store *store, struct batch *batch)

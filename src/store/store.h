@@ -65,8 +65,9 @@ struct store_ops {
     // Pump thread only. The first run of events at or after `from` that are not settled: *first and how many, 0 when there
     // are none. Of a batch that was just taken this is how the pump learns what is left of it.
     uint32_t (*next_open)(struct store *store, const struct batch *batch, uint32_t from, uint32_t *first);
-    // Pump thread only. A final verdict (not RETRY), once, for each of the events [first, first + count) of a taken
-    // batch. The batch is gone when its last event is settled.
+    // Pump thread only. A final verdict, once, for each of the events [first, first + count) of a taken batch. The batch is
+    // gone when its last event is settled. RETRY, for the memory store only: the pump gives up on them, and the batch will be
+    // answered as not promised.
     void (*settle)(struct store *store, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict);
     // Pump thread, at shutdown: a taken batch whose events are not all settled goes back; memory store: status
     // -ESHUTDOWN; durable store: what is open of it is taken again after the next start.

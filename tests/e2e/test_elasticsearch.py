@@ -471,6 +471,27 @@ def test_one_bad_index_of_many(start_loom, server, tmp_path):
     assert feed.dead() == {}
 
 
+@pytest.mark.parametrize("kind", ["poison", "closed"])
+def test_one_bad_event_does_not_close_intake(start_loom, server, tmp_path, kind):
+    """Without an outbox, and nobody sends anything else: the event on which the output fails is the sensor's again (503), and the
+    others of its batch, and of later ones, go through."""
+    if kind == "poison":
+        server.poison = lambda document: json.loads(document)["n"] == 5000
+    else:
+        server.rule = lambda document, index: (400, "index_closed_exception", "closed") if index == "spip-2001" else None
+    output = {"elasticsearch_index": "spip-%Y", "ack_timeout_ms": 500}
+    feed = Feed(start_loom, server, tmp_path, output=output)
+    bad = [json.dumps({"@timestamp": "2001-02-03", "n": 5000}, separators=(",", ":")).encode()]
+    assert feed.offer(bad) == 503
+    wait_for(lambda: feed.loom.ready().status == 200, "/ready 200")
+    wait_for(lambda: feed.loom.metrics().sum("loom_store_events") == 0, "the event to be let go")
+    feed.send(5)
+    feed.settled()
+    wait_for(lambda: feed.offer(bad + feed.make(3)) == 503, "503")
+    feed.send(5)
+    feed.settled()
+
+
 # --- several nodes
 
 

@@ -78,6 +78,7 @@ class BulkServer:
         self.root_status = 0  # of GET /
         self.rule = None  # (document, index) -> None, or (status, type, reason) of its item
         self.always = None  # Fault
+        self.poison = None  # document -> whether a request with it fails as a whole, with 500
         self.max_body = None  # 413 above; of the body as it is sent
         self.data_streams = set()
         self.seen = []
@@ -324,6 +325,8 @@ class Handler(BaseHTTPRequestHandler):
         fault = fault or Fault()
         if outer.max_body is not None and raw_len > outer.max_body:
             fault = Fault(status=413, body=b"")
+        if outer.poison is not None and any(outer.poison(document) for _, _, document in seen.documents):
+            fault = Fault(status=500)
         if fault.status or not fault.take or fault.close or fault.reset:
             self._fail(seen, fault)
             return

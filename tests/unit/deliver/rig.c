@@ -223,8 +223,9 @@ static uint32_t test_next_open(struct store *store, const struct batch *batch, u
 static void test_settle(struct store *store, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict)
 {
     for (uint32_t e = first; e < first + count; e++) {
-        unsigned *counts = verdict == VERDICT_REJECTED ? script.rejected : script.delivered;
-        counts[number_of(batch, e)]++;
+        if (verdict != VERDICT_RETRY)
+            (verdict == VERDICT_REJECTED ? script.rejected : script.delivered)[number_of(batch, e)]++;
+        script.let_go += verdict == VERDICT_RETRY;
         script.unsynced_rejections += verdict == VERDICT_REJECTED && script.syncs == 0;
     }
     memory->settle(store, batch, first, count, verdict);
@@ -259,6 +260,7 @@ void rig_append_padded(uint32_t events, int padding)
     batch->home = &worker.home;
     batch->sensor = "vps-1";
     batch->id = (struct batch_id){.low = worker.appended, .high = 7};
+    batch->arrived_real_ns = clock_real_ns() - (script.late ? 60 * NS_PER_S : 0);
     batch->count = events;
     batch->ends = mem_array(events, sizeof *batch->ends);
     for (uint32_t i = 0; i < events; i++) {

@@ -36,13 +36,14 @@ struct rig_script {
     unsigned retries[EVENTS_MAX];
     bool reject[EVENTS_MAX], poison[EVENTS_MAX], settled_before[EVENTS_MAX];
     bool durable;
+    bool late; // sensors sent the batches so long ago that they have been answered
     // Seen on the pump's thread; read after stop, or as atomics.
     unsigned calls; // atomic
     struct call call[CALLS_MAX];
     unsigned in_flight, most_in_flight;
     unsigned seen[EVENTS_MAX], delivered[EVENTS_MAX], rejected[EVENTS_MAX];
     unsigned done_out_of_order;
-    unsigned syncs, unsynced_rejections;
+    unsigned syncs, unsynced_rejections, let_go;
     uint64_t taken_bytes; // atomic
 };
 extern struct rig_script script;

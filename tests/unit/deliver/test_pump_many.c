@@ -8,6 +8,7 @@
 
 #include "rig.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -477,6 +478,58 @@ static void long_failure_makes_no_crumbs(void **state)
     assert_in_range(calls_with(1), 1, 600);
 }
 
+// Nobody brings anything else, so nothing shows that the output lives: intake is open again when the sensor of that event
+// has been answered, and the output is down for others only as long as it fails on theirs.
+static void poisonous_event_of_a_memory_store_is_let_go(void **state)
+{
+    (void)state;
+    struct pump_state now;
+    script.poison[0] = true;
+    script.late = true;
+    rig_start(1, 5);
+    rig_append(1);
+    rig_wait_answers(1);
+    assert_int_equal(worker.batches[0]->status, -EAGAIN);
+    rig_wait_up(true, &now);
+    assert_true(store_accepts(worker.store));
+    assert_in_range(rig_calls(), 3, 20);
+    rig_append(5);
+    rig_wait_answers(2);
+    assert_int_equal(worker.answered_safe, 1);
+    assert_int_equal(rig_stop(60000), 0);
+    assert_int_equal(script.let_go, 1);
+    assert_int_equal(rig_logged("\"output down\""), 1);
+    assert_int_equal(rig_logged("output is tried again"), 1);
+}
+
+static void poisonous_event_is_kept_while_its_sensor_waits(void **state)
+{
+    (void)state;
+    script.poison[0] = true;
+    rig_start(1, 5);
+    rig_append(1);
+    rig_wait_calls(20);
+    __atomic_store_n(&script.healed, true, __ATOMIC_RELEASE);
+    rig_wait_answers(1);
+    rig_stop_clean();
+}
+
+// 429 again and again: with each repeat of its batch there would be one more.
+static void busy_event_of_a_memory_store_is_let_go(void **state)
+{
+    (void)state;
+    script.retries[3] = 1000;
+    script.late = true;
+    rig_start(1, 5);
+    rig_append(10);
+    rig_wait_answers(1);
+    assert_int_equal(worker.batches[0]->status, -EAGAIN);
+    assert_int_equal(rig_stop(60000), 0);
+    assert_int_equal(script.let_go, 1);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(script.delivered[i], i == 3 ? 0 : 1);
+}
+
 // ---- Stop
 
 static void stop_gives_back_all_that_is_under_way(void **state)
@@ -573,6 +626,9 @@ int main(void)
         PUMP_TEST(failure_in_part),
         PUMP_TEST(poison_among_others_stops_nobody),
         PUMP_TEST(long_failure_makes_no_crumbs),
+        PUMP_TEST(poisonous_event_of_a_memory_store_is_let_go),
+        PUMP_TEST(poisonous_event_is_kept_while_its_sensor_waits),
+        PUMP_TEST(busy_event_of_a_memory_store_is_let_go),
         PUMP_TEST(stop_gives_back_all_that_is_under_way),
         PUMP_TEST(durable_stop_does_not_wait_for_what_fails),
         PUMP_TEST(bad_directory_is_told_at_the_start),

@@ -143,6 +143,26 @@ static void safe_with_the_last_verdict(void **state)
     store->ops->close(store);
 }
 
+static void not_safe_when_an_event_was_given_up(void **state)
+{
+    (void)state;
+    struct reader reader;
+    struct store *store = store_with(&reader);
+    struct test_batch test;
+    struct batch *taken;
+    fill(&test);
+    assert_int_equal(store_append(store, &test.batch), 0);
+    assert_int_equal(store->ops->take(store, &taken, 1), 1);
+    store->ops->settle(store, taken, 1, 1, VERDICT_RETRY);
+    store->ops->settle(store, taken, 0, 1, VERDICT_DELIVERED);
+    assert_int_equal(home_wakes, 0);
+    store->ops->settle(store, taken, 2, 1, VERDICT_DELIVERED);
+    assert_true(mailbox_run(&home));
+    assert_int_equal(answered, 1);
+    assert_int_equal(answered_status, -EAGAIN);
+    store->ops->close(store);
+}
+
 static void refuses_what_would_wait(void **state)
 {
     (void)state;
@@ -260,6 +280,7 @@ int main(void)
         cmocka_unit_test(events_have_their_bytes),
         cmocka_unit_test(taken_in_order_of_arrival),
         cmocka_unit_test(safe_with_the_last_verdict),
+        cmocka_unit_test(not_safe_when_an_event_was_given_up),
         cmocka_unit_test(refuses_what_would_wait),
         cmocka_unit_test(what_is_not_delivered_is_given_back),
         cmocka_unit_test(many_workers_one_pump),
