@@ -8,6 +8,8 @@
 #include "sink/es_reply.h"
 #include "sink/es_template.h"
 
+#define FAILURES_MAX 5 // in a row, before events go without
+
 // GET / -> GET /_index_template/NAME -> PUT of the same, as far as needed.
 
 struct es_setup {
@@ -21,7 +23,8 @@ struct es_setup {
     struct buf path;          // of the template
     struct buf template_name; // zero-terminated
     struct buf body;
-    const char *told; // the last line of the log, so that the same is not told after each outage
+    unsigned failures; // runs in a row in which the cluster answered, and no better than 500
+    const char *told;  // the last line of the log, so that the same is not told after each outage
 };
 
 static void finish(struct es_setup *setup, const struct es_outcome *outcome)
@@ -49,7 +52,8 @@ static void tell(struct es_setup *setup, enum log_level level, const char *messa
         status >= 300 ? LOG_INT("status", status) : LOG_NONE, type.len > 0 ? LOG_TEXT("error", type) : LOG_NONE);
 }
 
-// Whether the cluster can't be used, which is reported then: nothing of what follows would work either.
+// Whether this run ends here, which is reported then: where the cluster can't be used, nothing of what follows would work
+// either. But one that answers, and fails on these requests again and again, may yet take events.
 static bool ended(struct es_setup *setup)
 {
     unsigned status = setup->request.status;
@@ -57,8 +61,14 @@ static bool ended(struct es_setup *setup)
         return false;
     struct es_outcome outcome;
     es_outcome_of(setup->output, &setup->request, &outcome);
-    if (outcome.result == SINK_TOO_LARGE || outcome.result == SINK_FAILED)
+    if (outcome.result == SINK_TOO_LARGE || outcome.result == SINK_FAILED) {
         outcome.result = SINK_DOWN; // no event is the reason
+        if (setup->request.failure != HTTP_LOST && ++setup->failures >= FAILURES_MAX) {
+            tell(setup, LOG_WARN, "index template not looked at, the cluster fails on it");
+            finish_well(setup);
+            return true;
+        }
+    }
     finish(setup, &outcome);
     return true;
 }
@@ -80,6 +90,7 @@ static void on_written(struct http_request *request)
     struct es_setup *setup = (struct es_setup *)request;
     if (ended(setup))
         return;
+    setup->failures = 0;
     if (request->status < 300)
         tell(setup, LOG_INFO, "index template written");
     else if (request->status == 403)
@@ -104,6 +115,7 @@ static void on_template(struct http_request *request)
         write_template(setup);
         return;
     }
+    setup->failures = 0;
     if (request->status >= 300) {
         tell(setup, LOG_WARN,
              request->status == 403 ? "index template not looked at, the cluster does not allow it"

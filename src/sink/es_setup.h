@@ -2,7 +2,8 @@
 #pragma once
 
 // What has to be done in the cluster before the first event goes there: the index template is looked at, and written where it
-// is missing or an older Loom's. A cluster that does not let us is no reason not to deliver. On the sink's thread.
+// is missing or an older Loom's. A cluster that does not let us, or fails on it five times, is no reason not to deliver.
+// On the sink's thread.
 
 #include <stdbool.h>
 

@@ -721,6 +721,32 @@ def test_template_is_forbidden(start_loom, server, tmp_path):
     assert [line["level"] for line in lines if "template" in line["message"]] == ["warn"]
 
 
+@pytest.mark.parametrize("step", ["root", "template", "large"])
+def test_template_step_that_always_fails(start_loom, server, tmp_path, step):
+    """A warning after a while, and deliveries."""
+    if step == "root":
+        server.root_status = 501
+    elif step == "template":
+        server.template_status = 500
+    else:
+        server.templates["loom-loom-events"] = {"index_patterns": ["x"], "_meta": {"x": "x" * (33 << 20)}}
+    feed = Feed(start_loom, server, tmp_path, durable=True)
+    feed.send(5)
+    feed.settled()
+    lines = [json.loads(line) for line in feed.loom.log_lines]
+    assert [line["level"] for line in lines if "template" in line["message"]] == ["warn"]
+    feed.wait_up()
+    # It is tried again after an outage.
+    server.root_status = server.template_status = 0
+    server.templates.clear()
+    server.stop()
+    feed.offer(feed.make(1))
+    feed.wait_down()
+    server.start()
+    feed.settled()
+    assert "loom-loom-events" in server.templates
+
+
 def test_template_is_not_ours_to_manage(start_loom, server, tmp_path):
     feed = Feed(start_loom, server, tmp_path, output={"elasticsearch_manage_template": False})
     feed.send(5)
