@@ -18,7 +18,8 @@
 struct http_client {
     struct loop *loop;
     CURLM *multi;
-    struct loop_timer timer;
+    struct loop_timer timer;         // curl's
+    struct loop_timer refused_timer; // for requests that curl did not take
     struct http_client_conf conf;
     struct http_nodes nodes;
     char **bases;                // the URLs without a slash at the end
@@ -53,6 +54,11 @@ static void on_timer(struct loop_timer *timer)
     int running;
     curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     check_done(client);
+}
+
+static void on_refused_timer(struct loop_timer *timer)
+{
+    check_done((struct http_client *)((char *)timer - offsetof(struct http_client, refused_timer)));
 }
 
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *ctx)
@@ -215,7 +221,11 @@ static void try_next_node(struct http_client *client, struct http_request *reque
     transfer->began_ns = now_ns;
     transfer->headers = make_headers(client, request);
     request->easy = make_easy(client, request, transfer);
-    curl_multi_add_handle(client->multi, request->easy);
+    if (curl_multi_add_handle(client->multi, request->easy) !=
+        CURLM_OK) { // no memory: to be reported, but not from here
+        request->refused = true;
+        loop_timer_start(client->loop, &client->refused_timer, 1, on_refused_timer);
+    }
 }
 
 static void drop_easy(struct http_client *client, struct http_request *request)
@@ -335,11 +345,26 @@ static void transfer_done(struct http_client *client, struct transfer *transfer,
         finish(client, request);
 }
 
+static struct http_request *find_refused(const struct http_client *client)
+{
+    struct http_request *request = client->active;
+    while (request != NULL && !request->refused)
+        request = request->next;
+    return request;
+}
+
 static void check_done(struct http_client *client)
 {
+    struct http_request *refused;
     CURLMsg *message;
     int left;
     client->reporting = true;
+    while (!client->closed && (refused = find_refused(client)) != NULL) {
+        struct transfer *transfer = NULL;
+        refused->refused = false;
+        curl_easy_getinfo(refused->easy, CURLINFO_PRIVATE, (char **)&transfer);
+        transfer_done(client, transfer, CURLE_OUT_OF_MEMORY);
+    }
     while (!client->closed && (message = curl_multi_info_read(client->multi, &left)) != NULL) {
         struct transfer *transfer = NULL;
         if (message->msg != CURLMSG_DONE)
@@ -473,6 +498,7 @@ void http_client_close(struct http_client *client)
     INVARIANT(client->active == NULL);
     curl_multi_cleanup(client->multi); // closes the connections, with the watches on them
     loop_timer_close(&client->timer);
+    loop_timer_close(&client->refused_timer);
     for (size_t i = 0; i < client->nodes.count; i++)
         mem_free(client->bases[i]);
     mem_free(client->bases);

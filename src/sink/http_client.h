@@ -57,6 +57,7 @@ struct http_request {
     struct http_client *client;
     struct http_request *next, *prev; // of those that are under way
     void *easy;
+    bool refused; // by curl: no transfer is under way
     size_t node;
     size_t tries; // nodes asked so far
     char curl_error[256];

@@ -8,6 +8,8 @@
 
 #include "sink/http_client.h"
 
+#include <curl/curl.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -289,6 +291,38 @@ static void unreachable(void **state)
     }
 }
 
+// In the place of curl's own.
+static unsigned refusals;
+CURLMcode curl_multi_add_handle(CURLM *multi, CURL *easy)
+{
+    if (refusals > 0) {
+        refusals--;
+        return CURLM_OUT_OF_MEMORY;
+    }
+    CURLMcode (*real)(CURLM *, CURL *);
+    *(void **)&real = dlsym(RTLD_NEXT, "curl_multi_add_handle");
+    return real(multi, easy);
+}
+
+static void refused_by_curl(void **state)
+{
+    struct fixture *f = *state;
+    static const struct http_answer good[] = {{.text = OK("hello", "5")}};
+    struct http_server *server = http_server_start(good, 1);
+    const int ports[] = {http_server_port(server), http_server_port(server)};
+    open_ports(f, ports, 2, NULL);
+    refusals = 2; // on each of the nodes
+    run(f, "POST", "x\n");
+    assert_int_equal(f->request.failure, HTTP_UNREACHABLE);
+    assert_string_equal(f->request.error, "Out of memory");
+    refusals = 1;
+    run(f, "POST", "x\n");
+    assert_int_equal(f->request.failure, HTTP_UNREACHABLE); // all are set aside
+    run(f, "POST", "x\n");
+    expect_reply(f, 200, "hello");
+    http_server_stop(server);
+}
+
 static void failover(void **state)
 {
     struct fixture *f = *state;
@@ -420,19 +454,13 @@ static void bad_urls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(request_and_reply),
-        TEST(retry_after),
-        TEST(cut_and_closed),
-        TEST(early_answer),
-        TEST(large_reply),
-        TEST(redirect_is_an_answer),
-        TEST(unreachable),
-        TEST(failover),
-        TEST(gateways),
-        TEST(abort_all),
-        TEST(closed_by_the_last),
-        TEST(time_is_up),
-        cmocka_unit_test(bad_urls),
+        TEST(request_and_reply), TEST(retry_after),
+        TEST(cut_and_closed),    TEST(early_answer),
+        TEST(large_reply),       TEST(redirect_is_an_answer),
+        TEST(unreachable),       TEST(refused_by_curl),
+        TEST(failover),          TEST(gateways),
+        TEST(abort_all),         TEST(closed_by_the_last),
+        TEST(time_is_up),        cmocka_unit_test(bad_urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
