@@ -232,7 +232,12 @@ static void on_busy(struct pump *pump, struct parcel *parcel, const struct sink_
         pump->busy_since_ns = now_ns;
     if (pump->backoff_until_ns - pump->busy_since_ns > pump->stuck_ns)
         pump_went_down(pump, outcome->error);
-    give_again(pump, parcel);
+    if (let_go(pump, parcel))
+        parcel_put(&pump->spare, parcel);
+    else if (parcel->tries > 0 && !parcel->alone)
+        wait_for_own_time(pump, parcel, asked_ms); // so that a few that are always refused do not slow down all others
+    else
+        give_again(pump, parcel);
 }
 
 static void go_alone(struct pump *pump, struct parcel *parcel)
@@ -275,16 +280,6 @@ static int64_t own_wait_ms(struct pump *pump, struct parcel *parcel, const char 
     return pump->backoff.max_ms;
 }
 
-// While the output is down what is held finds out when it is back. When the last of that was let go the next batch has to,
-// and at once, as its sensor waits.
-static void nothing_is_held(struct pump *pump)
-{
-    if (pump->held.count > 0)
-        return;
-    pump->backing_off = false;
-    pump_went_up(pump, "output is tried again");
-}
-
 static void on_failed(struct pump *pump, struct parcel *parcel, const char *error)
 {
     bool to_blame = parcel->failures > 0 && parcel->progress != pump->progress;
@@ -305,7 +300,6 @@ static void on_failed(struct pump *pump, struct parcel *parcel, const char *erro
         no_more_prober(pump, parcel);
     if (parcel->items.events == 1 && parcel->failures >= FAILURES_BEFORE_HALVING && let_go(pump, parcel)) {
         parcel_put(&pump->spare, parcel);
-        nothing_is_held(pump);
         return;
     }
     if (parcel->items.events > 1 && parcel->failures >= FAILURES_BEFORE_HALVING &&
@@ -458,8 +452,13 @@ void pump_finish(struct pump *pump, struct parcel *parcel, const struct sink_out
         wait_for_own_time(pump, waiting, 0);
     }
     if (how.result == SINK_OK) {
-        went_well(pump, parcel);
-        grow_again(pump, parcel->items.bytes);
+        if (parcel->settled + left.events > 0) {
+            went_well(pump, parcel);
+            grow_again(pump, parcel->items.bytes);
+        } else if (parcel->tries == 0) { // it took nothing of what is new: it needs a pause, and may yet be well
+            give_up_at_the_end(pump);
+            output_backs_off(pump);
+        }
         parcel->lettered = false;
     }
     finish_by_result(pump, parcel, &how);

@@ -282,6 +282,9 @@ static void pump_work(struct pump *pump)
         if (pump->backing_off && now_ns < pump->backoff_until_ns)
             break;
         pump->backing_off = false;
+        // What is held finds out when the output is back. When the last of that was let go, the next batch has to.
+        if (!pump->up && pump->held.count == 0)
+            pump_went_up(pump, "output is tried again");
         if (pump->in_flight >= (pump->up ? pump->limits.in_flight : 1))
             break;
         struct parcel *parcel = next_parcel(pump, now_ns);

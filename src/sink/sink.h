@@ -52,8 +52,9 @@ struct sink_limits {
 
 // How a hand-over ended as a whole.
 enum sink_result {
-    SINK_OK,        // the output answered for each event; some may have RETRY and wait for their own time
-    SINK_BUSY,      // it asks for time: 429, 503
+    SINK_OK,   // the output answered for each event; some may have RETRY and wait for their own time. If all have, and
+               // for the first time, the output gets a pause too
+    SINK_BUSY, // it asks for time: 429, 503
     SINK_TOO_LARGE, // it takes no hand-over of this size: 413. All its events have RETRY, and come again in halves
     SINK_FAILED,    // it failed on this hand-over: 500, 502, 504, a cut reply. An event may be the reason
     SINK_DOWN,      // it is away, or refuses us: nothing that the events can help. 401, 403, 404, write block

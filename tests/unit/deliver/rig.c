@@ -340,7 +340,7 @@ void rig_start(int64_t backoff_ms, int64_t max_backoff_ms)
     test_ops.next_open = test_next_open;
     test_ops.settle = test_settle;
     worker.store->ops = &test_ops;
-    const struct pump_conf conf = {.output = &worker.output, .stuck_ms = 10000};
+    const struct pump_conf conf = {.output = &worker.output, .stuck_ms = script.stuck_ms > 0 ? script.stuck_ms : 10000};
     assert_int_equal(pump_start(&conf, &rig_sink, worker.store, &worker.pump, &err), 0);
 }
 

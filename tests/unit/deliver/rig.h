@@ -30,7 +30,7 @@ struct rig_script {
     bool healed;            // atomic: nothing is poisonous any more
     bool held, interrupted; // atomic. held: no hand-over ends
     int result;             // atomic: of every hand-over as a whole, but SINK_OK
-    int64_t retry_after_ms;
+    int64_t retry_after_ms, stuck_ms;
     uint64_t takes_bytes; // larger hand-overs: 413; 0: any
     bool partly;          // of a hand-over that fails or is too large all events but the last are taken
     unsigned retries[EVENTS_MAX];

@@ -530,6 +530,58 @@ static void busy_event_of_a_memory_store_is_let_go(void **state)
         assert_int_equal(script.delivered[i], i == 3 ? 0 : 1);
 }
 
+// The output is busy with all that there is, until it counts as down; and nobody but the sensors can show that it is back.
+static void busy_output_of_a_memory_store_is_tried_again(void **state)
+{
+    (void)state;
+    struct pump_state now;
+    script.result = SINK_BUSY;
+    script.stuck_ms = 200;
+    script.retry_after_ms = 400; // more than sensors wait
+    script.late = true;
+    rig_start(1, 5);
+    rig_append(2);
+    rig_wait_answers(1);
+    assert_int_equal(worker.batches[0]->status, -EAGAIN);
+    pump_state(worker.pump, &now);
+    assert_false(now.up);
+    __atomic_store_n(&script.result, SINK_OK, __ATOMIC_RELEASE);
+    rig_wait_up(true, &now);
+    assert_in_range(clock_mono_ns() - script.call[0].done_ns, 400 * NS_PER_MS, SOON_NS);
+    rig_append(3);
+    rig_wait_answers(2);
+    assert_int_equal(worker.answered_safe, 1);
+    assert_int_equal(rig_stop(60000), 0);
+}
+
+// It answers, and takes nothing: pauses that grow, although it does not count as down.
+static void nothing_taken_backs_off(void **state)
+{
+    (void)state;
+    struct pump_state now;
+    script.durable = true;
+    script.limits.max_events = script.limits.in_flight = 1;
+    for (unsigned i = 0; i < 6; i++)
+        script.retries[i] = 1000;
+    rig_start(20, 10000);
+    for (unsigned i = 0; i < 6; i++)
+        rig_append(1);
+    int64_t before_ns = 0, pause_ns = 20 * NS_PER_MS;
+    for (unsigned i = 0, fresh = 0; fresh < 6; i++) {
+        rig_wait_calls(i + 2); // so that this one is over
+        if (script.call[i].first != fresh)
+            continue; // one that is tried again
+        assert_true(fresh == 0 || script.call[i].at_ns - before_ns >= pause_ns);
+        pause_ns *= fresh > 0 ? 2 : 1;
+        before_ns = script.call[i].done_ns;
+        fresh++;
+    }
+    pump_state(worker.pump, &now);
+    assert_true(now.up);
+    assert_string_equal(now.last_error, "retry");
+    assert_int_equal(rig_stop(60000), 6);
+}
+
 // ---- Stop
 
 static void stop_gives_back_all_that_is_under_way(void **state)
@@ -584,6 +636,14 @@ static void durable_stop_does_not_wait_for_what_fails(void **state)
     rig_append(10);
     rig_wait_calls(1);
     assert_int_equal(rig_stop(300000), 1);
+    rig_tear_down(state);
+    rig_set_up(state);
+    script.durable = true;
+    script.retries[0] = 100;
+    rig_start(600000, 600000);
+    rig_append(1); // nothing is taken
+    rig_wait_calls(1);
+    assert_int_equal(rig_stop(300000), 1);
 }
 
 static void bad_directory_is_told_at_the_start(void **state)
@@ -629,6 +689,8 @@ int main(void)
         PUMP_TEST(poisonous_event_of_a_memory_store_is_let_go),
         PUMP_TEST(poisonous_event_is_kept_while_its_sensor_waits),
         PUMP_TEST(busy_event_of_a_memory_store_is_let_go),
+        PUMP_TEST(busy_output_of_a_memory_store_is_tried_again),
+        PUMP_TEST(nothing_taken_backs_off),
         PUMP_TEST(stop_gives_back_all_that_is_under_way),
         PUMP_TEST(durable_stop_does_not_wait_for_what_fails),
         PUMP_TEST(bad_directory_is_told_at_the_start),
