@@ -2,6 +2,7 @@
 #include "deliver/pump.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -124,9 +125,20 @@ static int64_t fresh_due_ns(const struct pump *pump)
     return queue_since_ns(&pump->fresh) + pump->limits.linger_ms * NS_PER_MS;
 }
 
+// Nothing new can be tried, since events that came back take all the room: they can't be left behind, so they are named.
+static void tell_full(struct pump *pump)
+{
+    char reason[128];
+    snprintf(reason, sizeof reason, "%s: %llu events are tried again and again, and there is no room for more",
+             pump->ops->name, (unsigned long long)pump->held.open_events);
+    pump_went_down(pump, reason);
+}
+
 static struct parcel *next_fresh(struct pump *pump, int64_t now_ns)
 {
     fill(pump);
+    if (pump->up && pump->fresh.count == 0 && pump->in_flight == 0 && !may_take(pump))
+        tell_full(pump);
     if (fresh_due_ns(pump) > now_ns)
         return NULL;
     struct parcel *parcel = parcel_get(&pump->spare);

@@ -196,6 +196,24 @@ static void retries_that_are_due_go_together(void **state)
     assert_in_range(rig_calls(), 120, 160); // 100, and those 200 again in full ones
 }
 
+// The room for what is tried again is bounded: when it is full the output is down for all others, and that is said.
+static void retries_that_take_all_the_room_are_named(void **state)
+{
+    (void)state;
+    struct pump_state now;
+    script.durable = true;
+    for (unsigned i = 0; i < 40; i++)
+        script.retries[i] = 1000000;
+    rig_start(1, 5);
+    for (unsigned i = 0; i < 50; i++)
+        rig_append_padded(1, 1000000);
+    store_kick(worker.store);
+    rig_wait_up(false, &now);
+    assert_non_null(strstr(now.reason, "events are tried again and again, and there is no room for more"));
+    assert_int_equal(worker.answered, 0);
+    assert_in_range(rig_stop(60000), 30, 40);
+}
+
 static void rejected_events_are_dead_letters(void **state)
 {
     (void)state;
@@ -673,6 +691,7 @@ int main(void)
         PUMP_TEST(one_event_neither_blocks_nor_repeats_the_rest),
         PUMP_TEST(each_retry_waits_longer),
         PUMP_TEST(retries_that_are_due_go_together),
+        PUMP_TEST(retries_that_take_all_the_room_are_named),
         PUMP_TEST(rejected_events_are_dead_letters),
         PUMP_TEST(full_dead_letters),
         PUMP_TEST(down_keeps_all_and_probes),
