@@ -146,7 +146,7 @@ static int report_outbox(const struct conf_output *output)
     struct durable_report report;
     struct err err = {0};
 
-    if (!output->outbox.enabled && strcmp(output->type, "stdout") == 0) {
+    if (!output->outbox.enabled && !output->network) {
         printf("outbox: off\n");
         return 0;
     }

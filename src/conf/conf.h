@@ -58,6 +58,7 @@ struct conf_outbox {
 };
 struct conf_output {
     char *type;
+    bool network; // not a key: it has a server at the other end, and so an outbox and dead letters; what stdout has not
     int64_t ack_timeout_ms;
     char **elasticsearch_url; // NULL-terminated; one or several nodes of a cluster
     char *elasticsearch_index, *elasticsearch_data_stream, *elasticsearch_user;

@@ -73,18 +73,14 @@ static void check_backoff(struct loading *loading)
     loading_problem(loading, node, text);
 }
 
-static bool is_network(const char *type)
-{
-    return strcmp(type, "stdout") != 0;
-}
-
 static void check_output(struct loading *loading)
 {
     struct conf_output *output = &loading->conf->output;
     const struct toml_node *node;
 
+    output->network = strcmp(output->type, "stdout") != 0;
     if (loaded(loading, "output.outbox.enabled")->node == NULL)
-        output->outbox.enabled = is_network(output->type);
+        output->outbox.enabled = output->network;
     bool elasticsearch = strcmp(output->type, "elasticsearch") == 0 || strcmp(output->type, "opensearch") == 0;
     if (elasticsearch && output->elasticsearch_url[0] == NULL &&
         (node = blamed(loading, "output.type", "output.elasticsearch_url")) != NULL)

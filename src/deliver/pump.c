@@ -3,7 +3,6 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -348,7 +347,7 @@ static int open_sink(struct pump *pump)
                                        .ctx = pump,
                                        .stats = &pump->stats,
                                        .loop = pump->loop};
-    if (strcmp(output->type, "stdout") != 0) { // which rejects nothing, and needs no directory
+    if (output->network) { // no other rejects anything, and needs the directory
         int rc = dead_letters_check(&output->outbox, pump->open_err);
         if (rc < 0)
             return rc;

@@ -251,6 +251,7 @@ static void test_outbox_follows_the_type(void **state)
         int code = conf_read("f", text_of(rows[i].text), &conf, &problems);
         if (code != 0 || conf.output.outbox.enabled != rows[i].enabled)
             fail_msg("%s: %d, enabled %d", rows[i].text, code, conf.output.outbox.enabled);
+        assert_int_equal(conf.output.network, strstr(rows[i].text, "opensearch") || strstr(rows[i].text, "'elastic"));
         conf_fini(&conf);
         buf_fini(&problems);
     }

@@ -326,6 +326,7 @@ void rig_start(int64_t backoff_ms, int64_t max_backoff_ms)
 {
     struct err err = {0};
     worker.output = (struct conf_output){.type = (char *)"fake",
+                                         .network = true,
                                          .outbox = {.dir = worker.dir,
                                                     .dead_letter_max_bytes = worker.output.outbox.dead_letter_max_bytes,
                                                     .max_batch_size = -1,

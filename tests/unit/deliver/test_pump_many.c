@@ -668,8 +668,8 @@ static void bad_directory_is_told_at_the_start(void **state)
 {
     (void)state;
     struct err err = {0};
-    worker.output = (struct conf_output){.type = (char *)"fake",
-                                         .outbox = {.dir = (char *)"/nonexistent/loom", .retry_backoff_ms = 1}};
+    worker.output = (struct conf_output){
+        .type = (char *)"fake", .network = true, .outbox = {.dir = (char *)"/nonexistent/loom", .retry_backoff_ms = 1}};
     worker.store = store_memory_new();
     const struct pump_conf conf = {.output = &worker.output, .stuck_ms = 10000};
     assert_int_equal(pump_start(&conf, &rig_sink, worker.store, &worker.pump, &err), -ENOENT);
