@@ -7,8 +7,9 @@
 //      "kind":"mapper_parsing_exception","reason":"failed to parse …","event":{…}}
 //
 // with the bytes of the event as they would have been delivered. What dead_letters_write says is written is on disk. A
-// line that a crash or a full disk has cut is taken away, so all lines are whole. The file may be moved away, emptied or
-// deleted by others while Loom runs. The pump's thread, but for dead_letters_check.
+// line that a crash or a full disk has cut is taken away if it is the last one; one in the middle, that a power cut has left
+// before lines that came later, is the reader's to skip. The file may be moved away, emptied or deleted by others while
+// Loom runs. The pump's thread, but for dead_letters_check.
 
 #include <stddef.h>
 

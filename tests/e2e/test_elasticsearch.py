@@ -2,6 +2,7 @@
 """Elasticsearch and OpenSearch: whatever the cluster does, acknowledged = delivered + dead-lettered, each event once. The cluster
 is loomtest/bulk.py; tests/integration has real ones."""
 
+import base64
 import json
 import re
 import time
@@ -39,6 +40,7 @@ class Feed:
             "output.outbox": {**OUTBOX, "enabled": durable, "dir": tmp_path / "outbox", **(outbox or {})},
             "observability": {"metrics_enabled": True},
         }
+        self.env = env
         self.loom = start_loom(self.config, ready=ready, env=env)
         self.servers = [server] if isinstance(server, BulkServer) else server
         self.acknowledged = {}  # number -> the event's bytes
@@ -534,12 +536,21 @@ def test_proxy_error_fails_over(start_loom, tmp_path):
 # --- credentials
 
 
-def no_secret_in(loom):
+def no_secret_in(feed):
+    loom = feed.loom
     assert SECRET not in loom.log_text()
     with open(f"/proc/{loom.process.pid}/cmdline", "rb") as file:
         assert SECRET.encode() not in file.read()
     assert SECRET not in loom.get("/metrics").body.decode()
     assert SECRET not in loom.ready().body.decode()
+    checked = process.run("check", "-config", loom.config_path, env=process.environment(feed.env))
+    assert checked.returncode == 0, checked.err
+    assert SECRET not in checked.out + checked.err
+
+
+def expect_authorization(server, header):
+    """Each request has it, to the byte."""
+    assert server.seen and {seen.headers.get("authorization") for seen in server.seen} == {header}
 
 
 def test_wrong_password_then_right(start_loom, tmp_path, durable):
@@ -551,11 +562,29 @@ def test_wrong_password_then_right(start_loom, tmp_path, durable):
         feed.offer(made)
         wait_for(lambda: "401 security_exception" in feed.named(), "/ready to name it")
         assert server.count() == 0
-        no_secret_in(feed.loom)
+        no_secret_in(feed)
         server.password = SECRET
         wait_for(lambda: feed.offer(made) == 204, "204", 30)
         feed.settled()
-        no_secret_in(feed.loom)
+        feed.wait_up()
+        expect_authorization(server, "Basic " + base64.b64encode(f"loom:{SECRET}".encode()).decode())
+        no_secret_in(feed)
+
+
+def test_wrong_api_key_then_right(start_loom, tmp_path, durable):
+    with BulkServer(api_key="another") as server:
+        feed = Feed(start_loom, server, tmp_path, durable, env={"LOOM_ELASTICSEARCH_API_KEY": SECRET})
+        made = feed.make(10)
+        assert feed.offer(made) == (204 if durable else 503)
+        wait_for(lambda: "401 security_exception" in feed.named(), "/ready to name it")
+        assert server.count() == 0 and feed.dead() == {}
+        no_secret_in(feed)
+        server.api_key = SECRET
+        wait_for(lambda: feed.offer(made) == 204, "204", 30)
+        feed.settled()
+        feed.wait_up()
+        expect_authorization(server, "ApiKey " + SECRET)
+        no_secret_in(feed)
 
 
 def test_password_file_and_user_in_the_configuration(start_loom, tmp_path):
@@ -571,7 +600,7 @@ def test_password_file_and_user_in_the_configuration(start_loom, tmp_path):
         )
         feed.send(10)
         feed.settled()
-        no_secret_in(feed.loom)
+        no_secret_in(feed)
 
 
 def test_api_key(start_loom, tmp_path):
@@ -579,7 +608,7 @@ def test_api_key(start_loom, tmp_path):
         feed = Feed(start_loom, server, tmp_path, env={"LOOM_ELASTICSEARCH_API_KEY": SECRET})
         feed.send(10)
         feed.settled()
-        no_secret_in(feed.loom)
+        no_secret_in(feed)
 
 
 @pytest.mark.parametrize(
