@@ -277,12 +277,9 @@ static void many_workers_one_pump(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(events_have_their_bytes),
-        cmocka_unit_test(taken_in_order_of_arrival),
-        cmocka_unit_test(safe_with_the_last_verdict),
-        cmocka_unit_test(not_safe_when_an_event_was_given_up),
-        cmocka_unit_test(refuses_what_would_wait),
-        cmocka_unit_test(what_is_not_delivered_is_given_back),
+        cmocka_unit_test(events_have_their_bytes),    cmocka_unit_test(taken_in_order_of_arrival),
+        cmocka_unit_test(safe_with_the_last_verdict), cmocka_unit_test(not_safe_when_an_event_was_given_up),
+        cmocka_unit_test(refuses_what_would_wait),    cmocka_unit_test(what_is_not_delivered_is_given_back),
         cmocka_unit_test(many_workers_one_pump),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
