@@ -37,6 +37,7 @@ LISTED = {
     "neon": (15, "the NEON code on an emulated aarch64"),
     "clang": (15, "build by clang with -Werror, unit and corpus tests"),
     "gcc": (15, "build by gcc with -Werror, unit and corpus tests"),
+    "budget": (5, "instructions of an event under callgrind, against bench/budget.toml"),
     "layers": (10, "layers, self-contained headers, formatting, shell scripts"),
 }
 AT_ONCE = 2
