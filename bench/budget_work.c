@@ -123,9 +123,8 @@ static void open_ingest(struct bench *bench, const char *city, const char *asn)
     static const char *const env[] = {"LOOM_SENSOR_budget=" TOKEN, NULL};
     const struct enrich_conf conf = {.geoip_db_path = city, .asn_db_path = asn, .language = "en"};
     struct buf problems = BUF_EMPTY, warnings = BUF_EMPTY;
-    struct err err = {0};
 
-    if (enricher_open(&conf, &bench->enricher, NULL, &err) != 0)
+    if (enricher_open(&conf, &bench->enricher, &problems, &warnings) != 0)
         fail("cannot open the databases");
     budget_init(&bench->budget, INT64_C(1) << 30);
     bench->store.store.ops = &null_ops;
