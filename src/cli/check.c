@@ -12,15 +12,9 @@
 
 #include "base/mem.h"
 #include "cli/prepare.h"
+#include "cli/print.h"
 #include "net/listener.h"
 #include "store/durable.h"
-
-static void print_lines(const char *prefix, const struct buf *lines)
-{
-    struct text rest = {lines->data, lines->len}, line;
-    while (text_line(&rest, &line))
-        fprintf(stderr, "%s%.*s\n", prefix, (int)line.len, line.at);
-}
 
 static void ignore_accept(void *ctx, int fd, const struct address *peer)
 {
@@ -181,12 +175,8 @@ int check_run(const char *config)
     }
     if (rc == 0)
         printf("ok\n");
-    // Of a write that failed before the last one, errno is long that of something else.
-    int written = fflush(stdout) != 0 ? -errno : ferror(stdout) ? -EIO : 0;
-    if (written != 0) {
-        fprintf(stderr, "loom: standard output: %s\n", err_text(written));
-        rc = rc != 0 ? rc : written;
-    }
+    int written = print_flush();
+    rc = rc != 0 ? rc : written;
     prepared_fini(&prepared);
     buf_fini(&problems);
     buf_fini(&warnings);

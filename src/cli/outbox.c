@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "cli/print.h"
 #include "conf/conf.h"
 #include "store/durable.h"
 
@@ -49,9 +50,7 @@ int outbox_run(const char *config)
     struct err err;
     int status = EXIT_OK;
     if (conf_load(config, &conf, &problems) != 0) {
-        struct text rest = {problems.data, problems.len}, line;
-        while (text_line(&rest, &line))
-            fprintf(stderr, "loom: %.*s\n", (int)line.len, line.at);
+        print_lines("loom: ", &problems);
         status = EXIT_CONFIG;
     } else if (store_durable_inspect(conf.output.outbox.dir, &report, &err) != 0) {
         fprintf(stderr, "loom: %s%s\n", err.text,
@@ -59,6 +58,7 @@ int outbox_run(const char *config)
         status = EXIT_FAILED;
     } else {
         print_report(&conf.output.outbox, &report);
+        status = print_flush() == 0 ? EXIT_OK : EXIT_FAILED;
     }
     buf_fini(&problems);
     conf_fini(&conf);

@@ -12,6 +12,7 @@
 #include "cli/check.h"
 #include "cli/outbox.h"
 #include "cli/prepare.h"
+#include "cli/print.h"
 #include "cli/template.h"
 #include "loomd/service.h"
 
@@ -67,13 +68,6 @@ static void setup_log(const struct conf_logging *logging)
 }
 
 // Before the configuration is known there is no log; a person reads this on the terminal or in the journal.
-static void print_lines(const char *prefix, const struct buf *lines)
-{
-    struct text rest = {lines->data, lines->len}, line;
-    while (text_line(&rest, &line))
-        fprintf(stderr, "%s%.*s\n", prefix, (int)line.len, line.at);
-}
-
 static void log_warnings(const struct buf *warnings)
 {
     struct text rest = {warnings->data, warnings->len}, line;
@@ -107,21 +101,13 @@ static int run(const char *config)
     return status;
 }
 
-static int print_text(struct text text)
-{
-    if (fwrite(text.at, 1, text.len, stdout) == text.len && fflush(stdout) == 0)
-        return EXIT_OK;
-    fprintf(stderr, "loom: standard output: %s\n", err_text(-errno));
-    return EXIT_START;
-}
-
 static int print_document(void (*print)(struct buf *out))
 {
     struct buf out = BUF_EMPTY;
     print(&out);
-    int status = print_text((struct text){out.data, out.len});
+    int rc = print_text((struct text){out.data, out.len});
     buf_fini(&out);
-    return status;
+    return rc == 0 ? EXIT_OK : EXIT_START;
 }
 
 int main(int argc, char **argv)
@@ -143,9 +129,9 @@ int main(int argc, char **argv)
     case ARGS_TEMPLATE:
         return template_run(args.config);
     case ARGS_VERSION:
-        return print_text(TEXT("loom " LOOM_VERSION "\n"));
+        return print_text(TEXT("loom " LOOM_VERSION "\n")) == 0 ? EXIT_OK : EXIT_START;
     case ARGS_HELP:
-        return print_text(text_of(args_usage));
+        return print_text(text_of(args_usage)) == 0 ? EXIT_OK : EXIT_START;
     case ARGS_REFERENCE:
         return print_document(conf_print_reference);
     case ARGS_EXAMPLE:

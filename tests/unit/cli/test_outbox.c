@@ -2,6 +2,7 @@
 //
 // `loom outbox`: what it prints of a store that is open, of one that is closed, and where there is none.
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,6 +58,16 @@ static void append(struct store *store, struct batch *batch, struct mailbox *hom
     assert_int_equal(batch->status, 0);
 }
 
+static int outbox_into_full(const char *config)
+{
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(dup2(full, STDOUT_FILENO), STDOUT_FILENO);
+    close(full);
+    int rc = outbox_run(config);
+    clearerr(stdout);
+    return rc;
+}
+
 static void test_while_loom_runs(void **state)
 {
     struct place *place = *state;
@@ -91,6 +102,8 @@ static void test_while_loom_runs(void **state)
     store->ops->close(store);
     assert_int_equal(place_captured(place, outbox_run), 0);
     assert_has(&place->out, "events:    4\n");
+    assert_int_equal(place_captured(place, outbox_into_full), 1);
+    assert_has(&place->err, "loom: standard output: No space left on device\n");
 }
 
 static void test_none(void **state)
