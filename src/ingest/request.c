@@ -4,6 +4,8 @@
 // the store and answers when the store has spoken. A request and its intake leave each other in one of three ways: answered, aborted by
 // the client, or timed out; the batch goes on in the last two, and its mail finds nobody to answer.
 
+#include <errno.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "ingest/rate.h"
@@ -247,15 +249,21 @@ static void on_complete(void *ctx, struct http_request *request)
     intake->in_store = true;
     worker->outstanding++;
     wait_for_store(intake);
-    if (store_append(worker->ingest->store, &intake->batch) != 0) {
-        worker->outstanding--;
-        intake->in_store = false;
-        stop_waiting(intake);
-        refusal.why = INGEST_REFUSED_OUTPUT;
-        refuse_intake(intake, &refusal, RETRY_OUTPUT_S);
+    int rc = store_append(worker->ingest->store, &intake->batch);
+    if (rc == 0) {
+        worker->appended = true;
         return;
     }
-    worker->appended = true;
+    worker->outstanding--;
+    intake->in_store = false;
+    stop_waiting(intake);
+    if (rc == -EFBIG) { // it will never fit: to send it again is of no use
+        refusal.why = INGEST_REFUSED_BATCH_SIZE;
+        refusal.detail = "larger than the outbox may become";
+    } else {
+        refusal.why = INGEST_REFUSED_OUTPUT;
+    }
+    refuse_intake(intake, &refusal, rc == -EFBIG ? 0 : RETRY_OUTPUT_S);
 }
 
 static void on_turn_end(struct loop_turn *turn)

@@ -55,7 +55,7 @@ struct store_ops {
     // The same for a person, with the reason. Any thread.
     void (*health)(struct store *store, struct store_health *out);
     // 0: the store owns the batch until its mail comes, and looks at it at the next kick. Negative (-EAGAIN: can't take it now,
-    // -ESHUTDOWN): the caller still owns it. Any thread.
+    // -EFBIG: never, as it is larger than the store may become; -ESHUTDOWN): the caller still owns it. Any thread.
     int (*append)(struct store *store, struct batch *batch);
     // After one or several appends of this thread: they are to be looked at now. Any thread; cheap when there is nothing to do.
     void (*kick)(struct store *store);

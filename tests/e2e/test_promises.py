@@ -182,3 +182,18 @@ def test_always_starts(start, server, outbox, state):
     else:
         assert loom.log(level="error", message=re.compile("set aside"))
         assert list(outbox.glob("outbox.db.damaged-*"))
+
+
+def test_larger_than_the_outbox(start, server):
+    """What will never fit is told so, and is nobody else's trouble."""
+    loom = start(max_bytes=20000)
+    pad = "%x" % random.getrandbits(8000)
+    small = events.batch([events.event(n=0, pad=pad)])
+    large = events.batch([events.event(n=n, pad="%x" % random.getrandbits(8000)) for n in range(1, 21)])
+    answer = loom.post(large)
+    assert answer.status == 413 and answer.json()["error"] == "batch_too_large"
+    assert "outbox" in answer.json()["detail"] and answer.header("Retry-After") is None
+    assert loom.ready().status == 200
+    assert loom.post(small).status == 204
+    drained(loom)
+    assert set(stored(server)) == {0}
