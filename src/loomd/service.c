@@ -2,13 +2,15 @@
 //
 // Start: addresses are bound first, so that a port that is taken ends the start before anything runs; then output and
 // workers; then listening begins. End, at the first signal: /ready says draining and nothing new is accepted; requests in flight
-// are finished; the output gets what the store still has; threads end. All of it within SHUTDOWN_MS; a second signal ends the
-// process at once.
+// are finished; the output gets what the store still has; threads end. All of it within SHUTDOWN_MS, or what hangs is left
+// behind LAST_RESORT_MS later; a second signal ends the process at once.
 
 #include "loomd/service.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin/admin.h"
@@ -26,6 +28,7 @@
 
 enum {
     SHUTDOWN_MS = 15000,
+    LAST_RESORT_MS = 1000,
     LAST_TRY_MS = 500,
     LAST_HAND_OVERS_MS = 3000,
     MANAGEMENT_ROUTES = 8,
@@ -238,6 +241,27 @@ static void end_at_once(int number)
     _exit(128 + number);
 }
 
+// A sync on a disk that hangs comes back when it pleases, and with it the thread that would have to be joined. What waits for it
+// was never acknowledged, so nothing is lost by going.
+static void *end_anyway(void *ctx)
+{
+    const struct timespec pause = {.tv_sec = (SHUTDOWN_MS + LAST_RESORT_MS) / 1000};
+    (void)ctx;
+    nanosleep(&pause, NULL); // no signal cuts it short: those that come end the process
+    LOG(LOG_ERROR, "the output or the disk of the outbox hangs, ending without it");
+    _exit(EXIT_FAILURE);
+}
+
+static void start_last_resort(void)
+{
+    pthread_t thread;
+    int rc = pthread_create(&thread, NULL, end_anyway, NULL);
+    if (rc == 0)
+        pthread_detach(thread);
+    else
+        LOG(LOG_WARN, "the end may take longer than 15 s", LOG_STR("error", err_text(-rc)));
+}
+
 static void on_shutdown_due(struct loop_timer *timer)
 {
     struct service *service = (struct service *)((char *)timer - offsetof(struct service, shutdown_timer));
@@ -270,6 +294,7 @@ static void on_signal(struct loop_signal *signal, int number)
     listener_close(service->listener);
     service->listener = NULL;
     loop_timer_start(service->loop, &service->shutdown_timer, SHUTDOWN_MS, on_shutdown_due);
+    start_last_resort();
     for (size_t i = 0; i < service->worker_count; i++) {
         service->drained[i] = (struct drained){.mail.run = on_worker_drained, .service = service};
         worker_drain(service->workers[i], loop_mailbox(service->loop), &service->drained[i].mail);

@@ -6,6 +6,7 @@ stays in the page cache."""
 import random
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -240,6 +241,29 @@ def test_start_on_a_failing_disk(tmp_path, killed_at_the_end):
     world.server.always = None
     wait_for(lambda: loom.post(events.batch(batch)).status == 204, "204", 30)
     world.book.answered(batch, 204, world.position())
+    rig.wait_drained(loom)
+    loom.stop()
+    rig.check(world.book, world.book.acknowledged, world.server, world.outbox)
+    world.server.stop()
+
+
+def test_stop_on_a_hanging_disk(tmp_path, killed_at_the_end):
+    """A sync that never comes back: the end comes all the same, with a word and a status, and nothing promised is lost."""
+    world = World(tmp_path, 9, killed_at_the_end)
+    world.run(0.3)
+    loom = world.start()
+    sensors = rig.Sensors(loom, world.book, position=world.position)
+    wait_for(lambda: len(world.book.acknowledged) > 400, "some load")
+    world.set_faults("sync outbox.db* -600000 0 0")
+    wait_for(lambda: world.book.statuses.get(503), "a 503", 30)
+    began = time.monotonic()
+    loom.send_signal(signal.SIGTERM)
+    assert loom.wait(30) == 1
+    assert 15 <= time.monotonic() - began
+    assert loom.log(level="error", message=re.compile("hangs"))
+    sensors.stop()
+    world.set_faults()
+    loom = world.start()
     rig.wait_drained(loom)
     loom.stop()
     rig.check(world.book, world.book.acknowledged, world.server, world.outbox)
