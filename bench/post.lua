@@ -4,27 +4,39 @@
 -- (LOOM_BENCH_TOKEN, LOOM_BENCH_DATA), and requests are built beforehand, so that wrk itself costs as little as it can.
 -- Ends with one line of JSON on standard error, where bench/run finds it.
 
-local requests = {}
-local next_request = 0
+-- LOOM_BENCH_SENSORS above 1: as many sensors send in turn, with the token LOOM_BENCH_TOKEN-<number>. An empty token: none.
+
+local heads, bodies = {}, {}
+local next_head, next_body = 0, 0
+local sensors = tonumber(os.getenv("LOOM_BENCH_SENSORS") or "1")
 
 function init(args)
   local directory = assert(os.getenv("LOOM_BENCH_DATA"))
+  local token = assert(os.getenv("LOOM_BENCH_TOKEN"))
   wrk.method = "POST"
-  wrk.path = "/api/v1/ingest"
-  wrk.headers["Authorization"] = "Bearer " .. assert(os.getenv("LOOM_BENCH_TOKEN"))
   wrk.headers["Content-Type"] = "application/json"
+  wrk.headers["Authorization"] = token ~= "" and "Bearer " .. token or nil
   while true do
-    local file = io.open(string.format("%s/batch-%05d.json", directory, #requests), "rb")
+    local file = io.open(string.format("%s/batch-%05d.json", directory, #bodies), "rb")
     if not file then break end
-    requests[#requests + 1] = wrk.format(nil, nil, nil, file:read("*a"))
+    local body = file:read("*a")
     file:close()
+    bodies[#bodies + 1] = sensors == 1 and wrk.format(nil, nil, nil, body) or
+      string.format("Content-Length: %d\r\n\r\n%s", #body, body)
   end
-  assert(#requests > 0, "no batches in " .. directory)
+  assert(#bodies > 0, "no batches in " .. directory)
+  for i = 1, sensors > 1 and sensors or 0 do
+    wrk.headers["Authorization"] = string.format("Bearer %s-%d", token, i - 1)
+    -- Without the empty line at the end: the length comes with the body.
+    heads[i] = wrk.format(nil, nil, nil, nil):sub(1, -3)
+  end
 end
 
 function request()
-  next_request = next_request % #requests + 1
-  return requests[next_request]
+  next_body = next_body % #bodies + 1
+  if sensors == 1 then return bodies[next_body] end
+  next_head = next_head % sensors + 1
+  return heads[next_head] .. bodies[next_body]
 end
 
 -- Milliseconds that a connection waits after an answer: for a load below what the server can do.
