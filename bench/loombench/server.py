@@ -122,8 +122,10 @@ class Server:
         yield from (
             "[observability]", "metrics_enabled = true",
             "[limits]", "per_sensor_rps = -1", "per_sensor_events_rps = -1", "max_connections = 15000",
-            "[output]",
         )
+        if (row.connections or 0) > 1000:
+            yield "max_inflight_bytes = 2147483648"  # as many bodies at once are more than the default takes
+        yield "[output]"
         if row.outbox is None:
             yield 'type = "stdout"'
         else:
