@@ -45,10 +45,10 @@ static size_t first_slot(const struct auth *auth, const uint8_t digest[SECRET_DI
     return hash & auth->mask;
 }
 
-static void insert(struct auth *auth, size_t sensor, const char *token)
+static void insert(struct auth *auth, struct secret_hasher *hasher, size_t sensor, const char *token)
 {
     uint8_t digest[SECRET_DIGEST_LEN];
-    secret_digest(&auth->key, token, strlen(token), digest);
+    secret_digest(hasher, token, strlen(token), digest);
     size_t first = first_slot(auth, digest);
     size_t distance = 0;
     while (auth->slots[(first + distance) & auth->mask].sensor != 0)
@@ -74,10 +74,12 @@ static struct auth *auth_new(const struct token_list *list)
         slots *= 2;
     auth->mask = slots - 1;
     auth->slots = mem_array(slots, sizeof *auth->slots);
+    struct secret_hasher *hasher = auth_hasher_new(auth);
     for (size_t i = 0; i < list->count; i++) {
         auth->sensors[i].id = mem_strdup(list->at[i].sensor);
-        insert(auth, i, list->at[i].token);
+        insert(auth, hasher, i, list->at[i].token);
     }
+    secret_hasher_free(hasher);
     return auth;
 }
 
@@ -138,14 +140,19 @@ static struct text bearer_token(struct text authorization)
     return rest;
 }
 
-struct sensor *auth_check(const struct auth *auth, struct text authorization)
+struct secret_hasher *auth_hasher_new(const struct auth *auth)
+{
+    return secret_hasher_new(&auth->key);
+}
+
+struct sensor *auth_check(const struct auth *auth, struct secret_hasher *hasher, struct text authorization)
 {
     struct text token = bearer_token(authorization);
     if (token.len == 0)
         return NULL; // nothing secret was sent
 
     uint8_t digest[SECRET_DIGEST_LEN];
-    secret_digest(&auth->key, token.at, token.len, digest);
+    secret_digest(hasher, token.at, token.len, digest);
     size_t first = first_slot(auth, digest);
     size_t found = 0;
     for (size_t i = 0; i < auth->probes; i++) {

@@ -31,7 +31,10 @@ void auth_close(struct auth *auth); // or NULL
 
 // The sensor of an Authorization value ("Bearer <token>", scheme in any case), or NULL. The time it takes depends on
 // the length of the token that was sent, and on nothing else of it or of the tokens that there are.
-struct sensor *auth_check(const struct auth *auth, struct text authorization);
+// The hasher is of the thread that asks.
+struct secret_hasher;
+struct secret_hasher *auth_hasher_new(const struct auth *auth);
+struct sensor *auth_check(const struct auth *auth, struct secret_hasher *hasher, struct text authorization);
 size_t auth_count(const struct auth *auth);
 struct sensor *auth_sensor(const struct auth *auth, size_t i); // in order of id
 struct sensor *auth_unknown(const struct auth *auth);          // "unknown": requests that no token matched

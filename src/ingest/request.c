@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "ingest/rate.h"
 #include "ingest/worker.h"
+#include "net/secret.h"
 
 const char *const ingest_paths[] = {"/api/v1/ingest", "/ingest", "/", NULL};
 
@@ -40,12 +41,13 @@ static bool is_json(const struct http_request *request)
 }
 
 // *sensor is who sends: that of the token, even where it claims to be another and is refused.
-static bool authenticate(const struct auth *auth, const struct http_request *request, struct sensor **sensor)
+static bool authenticate(const struct ingest_worker *worker, const struct http_request *request, struct sensor **sensor)
 {
+    const struct auth *auth = worker->ingest->auth;
     *sensor = auth_unknown(auth);
     if ((request->repeated & (HTTP_REPEATED_AUTHORIZATION | HTTP_REPEATED_SENSOR_ID)) != 0)
         return false;
-    struct sensor *found = auth_check(auth, request->authorization);
+    struct sensor *found = auth_check(auth, worker->hasher, request->authorization);
     if (found == NULL)
         return false;
     *sensor = found;
@@ -100,7 +102,7 @@ static void on_headers(void *ctx, struct http_request *request)
         refuse(worker, request, auth_unknown(ingest->auth), INGEST_REFUSED_CONTENT_TYPE, NULL, 0);
         return;
     }
-    if (!authenticate(ingest->auth, request, &sensor)) {
+    if (!authenticate(worker, request, &sensor)) {
         refuse(worker, request, sensor, INGEST_REFUSED_UNAUTHORIZED, NULL, 0);
         return;
     }
@@ -303,6 +305,7 @@ struct ingest_worker *ingest_worker_new(const struct ingest *ingest, struct loop
     struct ingest_worker *worker = mem_zalloc(sizeof *worker);
     worker->ingest = ingest;
     worker->loop = loop;
+    worker->hasher = auth_hasher_new(ingest->auth);
     worker->events.keep_max = ingest->limits.max_events_per_batch;
     TAILQ_INIT(&worker->spare);
     TAILQ_INIT(&worker->waiting);
@@ -321,6 +324,7 @@ void ingest_worker_free(struct ingest_worker *worker)
     loop_turn_close(&worker->turn);
     intake_free_spares(worker);
     json_events_fini(&worker->events);
+    secret_hasher_free(worker->hasher);
     if (worker->cache != NULL)
         enrich_cache_free(worker->cache);
     mem_free(worker);

@@ -30,8 +30,9 @@ enum { SPARE_BODIES = 4 };
 struct ingest_worker {
     const struct ingest *ingest;
     struct loop *loop;
-    struct enrich_cache *cache; // NULL without databases
-    struct json_events events;  // of the batch that is being built
+    struct secret_hasher *hasher; // for auth_check
+    struct enrich_cache *cache;   // NULL without databases
+    struct json_events events;    // of the batch that is being built
     struct ingest_stats stats;
     TAILQ_HEAD(intake_list, intake) spare;
     unsigned spare_count;

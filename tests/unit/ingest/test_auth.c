@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "ingest/auth.h"
+#include "net/secret.h"
 
 static struct auth *open_ok(char *const *env, const char *token_file)
 {
@@ -55,6 +56,7 @@ static void test_check(void **state)
 {
     (void)state;
     struct auth *auth = open_ok((char *const *)two_sensors, "");
+    struct secret_hasher *hasher = auth_hasher_new(auth);
     struct sensor *one = auth_sensor(auth, 0), *two = auth_sensor(auth, 1);
     const struct {
         const char *value;
@@ -84,10 +86,11 @@ static void test_check(void **state)
         {"Bearer spip-001", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (auth_check(auth, text_of(cases[i].value)) != cases[i].sensor)
+        if (auth_check(auth, hasher, text_of(cases[i].value)) != cases[i].sensor)
             fail_msg("wrong sensor for: %s", cases[i].value);
-    assert_null(auth_check(auth, (struct text){NULL, 0}));
-    assert_null(auth_check(auth, TEXT("Bearer token-one\0")));
+    assert_null(auth_check(auth, hasher, (struct text){NULL, 0}));
+    assert_null(auth_check(auth, hasher, TEXT("Bearer token-one\0")));
+    secret_hasher_free(hasher);
     auth_close(auth);
 }
 
@@ -105,14 +108,16 @@ static void test_many_sensors(void **state)
     close(fd);
 
     struct auth *auth = open_ok(NULL, path);
+    struct secret_hasher *hasher = auth_hasher_new(auth);
     assert_int_equal(auth_count(auth), 3000);
     for (int i = 0; i < 3000; i++) {
         char value[64];
         snprintf(value, sizeof value, "Bearer token-%d", i);
-        assert_ptr_equal(auth_check(auth, text_of(value)), auth_sensor(auth, (size_t)i));
+        assert_ptr_equal(auth_check(auth, hasher, text_of(value)), auth_sensor(auth, (size_t)i));
         snprintf(value, sizeof value, "Bearer token-%d", 3000 + i);
-        assert_null(auth_check(auth, text_of(value)));
+        assert_null(auth_check(auth, hasher, text_of(value)));
     }
+    secret_hasher_free(hasher);
     auth_close(auth);
     buf_fini(&text);
     unlink(path);
@@ -122,12 +127,14 @@ static void test_token_of_any_length(void **state)
 {
     (void)state;
     struct auth *auth = open_ok((char *const *)two_sensors, NULL);
+    struct secret_hasher *hasher = auth_hasher_new(auth);
     struct buf value = BUF_EMPTY;
     buf_str(&value, "Bearer token-one");
     while (value.len < 100000)
         buf_char(&value, 'x');
-    assert_null(auth_check(auth, (struct text){value.data, value.len}));
+    assert_null(auth_check(auth, hasher, (struct text){value.data, value.len}));
     buf_fini(&value);
+    secret_hasher_free(hasher);
     auth_close(auth);
 }
 

@@ -86,7 +86,7 @@ static void *run_loop(void *ctx)
 
 static struct bench *bench_new(void)
 {
-    static const char *const env[] = {"LOOM_SENSOR_s1=token-one", NULL};
+    static const char *const env[] = {"LOOM_SENSOR_s1=token-one", "LOOM_SENSOR_s2=second", NULL};
     struct bench *b = mem_zalloc(sizeof *b);
     struct buf problems = BUF_EMPTY, warnings = BUF_EMPTY;
 
@@ -162,6 +162,14 @@ static void post(int fd, const char *body)
                        "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
                        strlen(body), body);
     assert_int_equal(write(fd, request, (size_t)len), len);
+}
+
+static uint64_t sensor_count_of(const struct sensor *sensor, unsigned status)
+{
+    for (size_t i = 0; i < SENSOR_STATUS_COUNT; i++)
+        if (sensor_status[i] == status)
+            return counter_get(&sensor->requests[i]);
+    return 0;
 }
 
 // The status of the next answer; its body, if any, stays in `text`.
@@ -481,6 +489,45 @@ static void test_headers_in_order(void **state)
     }
 }
 
+// A connection that is kept is no one's: a token that was good or bad says nothing of the next, nor of the sensor's name.
+static void test_token_of_each_request(void **state)
+{
+    static const struct {
+        const char *headers;
+        int status;
+    } rows[] = {
+        {"Authorization: Bearer token-one\r\n", 204},
+        {"Authorization: Bearer token-two\r\n", 401}, // as long as the right one
+        {"Authorization: Bearer token-one\r\n", 204},
+        {"Authorization: Bearer token-o\r\n", 401},
+        {"Authorization: Bearer second\r\nX-Spip-ID: s2\r\n", 204},
+        {"Authorization: Bearer token-one\r\nX-Spip-ID: s2\r\n", 401},
+        {"", 401},
+        {"Authorization: Bearer token-one\r\nX-Spip-ID: s1\r\n", 204},
+    };
+    char text[4096], request[1024];
+    struct bench *b = bench_new();
+    int fd = bench_connect(b);
+    (void)state;
+
+    bench_start(b);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int len = snprintf(request, sizeof request,
+                           "POST / HTTP/1.1\r\nHost: loom\r\n%sContent-Type: application/json\r\n"
+                           "Content-Length: 2\r\n\r\n[]",
+                           rows[i].headers);
+        assert_int_equal(write(fd, request, (size_t)len), len);
+        assert_int_equal(answer(fd, text, sizeof text), rows[i].status);
+    }
+    struct auth *auth = b->ingest.auth;
+    assert_int_equal(sensor_count_of(auth_sensor(auth, 0), 204), 3);
+    assert_int_equal(sensor_count_of(auth_sensor(auth, 0), 401), 1); // right token, another's name
+    assert_int_equal(sensor_count_of(auth_sensor(auth, 1), 204), 1);
+    assert_int_equal(sensor_count_of(auth_unknown(auth), 401), 3);
+    close(fd);
+    bench_end(b);
+}
+
 // A chunked body is admitted piece by piece: over the limit, over the budget, and as large as it may be.
 static void test_body_without_length(void **state)
 {
@@ -563,6 +610,7 @@ int main(void)
         cmocka_unit_test(test_memory_is_admitted),
         cmocka_unit_test(test_memory_is_admitted_as_it_comes),
         cmocka_unit_test(test_headers_in_order),
+        cmocka_unit_test(test_token_of_each_request),
         cmocka_unit_test(test_body_without_length),
         cmocka_unit_test(test_rate_limits),
         cmocka_unit_test(test_limits_and_detail),
