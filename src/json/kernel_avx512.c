@@ -28,6 +28,12 @@ static inline uint64_t block_eq(const uint8_t *at, uint8_t byte)
     return _mm512_cmpeq_epi8_mask(load(at), splat(byte));
 }
 
+// Bytes from low to high, both included.
+static inline uint64_t block_range(const uint8_t *at, uint8_t low, uint8_t high)
+{
+    return _mm512_cmple_epu8_mask(_mm512_sub_epi8(load(at), splat(low)), splat((uint8_t)(high - low)));
+}
+
 static inline uint64_t block_below(const uint8_t *at, uint8_t byte)
 {
     return _mm512_cmplt_epu8_mask(load(at), splat(byte));
@@ -40,7 +46,7 @@ static inline uint64_t block_high(const uint8_t *at)
 
 static inline uint64_t block_digit(const uint8_t *at)
 {
-    return _mm512_cmple_epu8_mask(_mm512_sub_epi8(load(at), splat('0')), splat(9));
+    return block_range(at, '0', '9');
 }
 
 static inline uint64_t block_hex(const uint8_t *at)

@@ -85,6 +85,11 @@ static uint64_t block_eq(const uint8_t *at, uint8_t byte)
         return mask;                                                                                                   \
     } while (0)
 
+static uint64_t block_range(const uint8_t *at, uint8_t low, uint8_t high)
+{
+    BLOCK_MASK(c >= low && c <= high);
+}
+
 static uint64_t block_below(const uint8_t *at, uint8_t byte)
 {
     BLOCK_MASK(c < byte);
