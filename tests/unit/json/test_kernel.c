@@ -204,6 +204,21 @@ static void test_places(void **state)
     }
 }
 
+// No blanks fill up the last block, for which it would be looked at closely: what a block leaves open must do that.
+static void test_whole_blocks(void **state)
+{
+    (void)state;
+    char body[256 + 1];
+    for (size_t i = 0; i < sizeof string_pieces / sizeof *string_pieces; i++) {
+        for (int place = 0; place <= 130; place++) {
+            int n = snprintf(body, sizeof body, "[{\"k\":\"%*s%s\",\"a\":\"", place, "", string_pieces[i].text);
+            memset(body + n, 'b', sizeof body - (size_t)n);
+            memcpy(body + 256 - 3, "\"}]", 3);
+            expect(body, 256, string_pieces[i].valid);
+        }
+    }
+}
+
 // Long runs of one kind of byte, across several blocks.
 static void test_runs(void **state)
 {
@@ -384,8 +399,9 @@ static void test_generated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_truncations), cmocka_unit_test(test_corruptions), cmocka_unit_test(test_places),
-        cmocka_unit_test(test_runs),        cmocka_unit_test(test_chunks),      cmocka_unit_test(test_generated),
+        cmocka_unit_test(test_truncations),  cmocka_unit_test(test_corruptions), cmocka_unit_test(test_places),
+        cmocka_unit_test(test_whole_blocks), cmocka_unit_test(test_runs),        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_generated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
