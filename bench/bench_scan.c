@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "read.h"
 #include "json/scan.h"
 
 enum { ROUNDS = 301, CONTENDERS_MAX = JSON_SIMD_COUNT + 1 };
@@ -34,19 +35,6 @@ static void add(struct bodies *bodies, struct buf body)
     bodies->at = mem_realloc(bodies->at, (bodies->count + 1) * sizeof *bodies->at);
     bodies->at[bodies->count++] = body;
     bodies->bytes += body.len;
-}
-
-static void read_all(const char *path, struct buf *out)
-{
-    char chunk[65536];
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        perror(path);
-        exit(1);
-    }
-    for (size_t n; (n = fread(chunk, 1, sizeof chunk, file)) > 0;)
-        buf_append(out, chunk, n);
-    fclose(file);
 }
 
 // Lines of objects become arrays; the last one may be shorter.
@@ -211,7 +199,7 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
             rounds = strtoul(argv[++i], NULL, 10);
         } else {
-            read_all(argv[i], &file);
+            read_file(argv[i], &file);
             if (file.len > 0 && file.data[0] == '{') {
                 join_lines(&file, batch, &bodies);
                 buf_fini(&file);

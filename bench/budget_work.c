@@ -23,6 +23,7 @@
 #include "http/router.h"
 #include "http/server.h"
 #include "ingest/worker.h"
+#include "read.h"
 
 #define TOKEN "budget-token"
 
@@ -91,24 +92,13 @@ struct bench {
     size_t sent;
 };
 
-static void read_body(const char *path, struct buf *out)
-{
-    char chunk[65536];
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        fail(path);
-    for (size_t n; (n = fread(chunk, 1, sizeof chunk, file)) > 0;)
-        buf_append(out, chunk, n);
-    fclose(file);
-}
-
 static void read_batches(struct bench *bench, char **paths, size_t count)
 {
     bench->count = count;
     bench->bodies = mem_array(count, sizeof *bench->bodies);
     bench->requests = mem_array(count, sizeof *bench->requests);
     for (size_t i = 0; i < count; i++) {
-        read_body(paths[i], &bench->bodies[i]);
+        read_file(paths[i], &bench->bodies[i]);
         buf_printf(&bench->requests[i],
                    "POST /api/v1/ingest HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: spip/1.0\r\n"
                    "Content-Length: %zu\r\nAuthorization: Bearer " TOKEN "\r\nContent-Type: application/json\r\n"

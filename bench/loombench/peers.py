@@ -4,12 +4,11 @@
 import os
 import shlex
 import shutil
-import subprocess
 import time
 import urllib.request
 
 from .load import BENCH, TOKEN
-from .process import Failure
+from .process import Failure, first_line
 from .server import START_TIMEOUT_S, Row
 
 KEYS = {"name", "binary", "version", "start", "environment", "path", "auth", "ready", "does"}
@@ -40,8 +39,7 @@ class Peer:
         """The first line that the program says about itself; `version = -`: it says nothing."""
         if self._version == "-":
             return "version unknown"
-        done = subprocess.run([self.binary, *shlex.split(self._version)], capture_output=True, text=True, timeout=60)
-        return ((done.stdout or done.stderr).strip().splitlines() or ["version unknown"])[0]
+        return first_line(self.binary, *shlex.split(self._version), unknown="version unknown")
 
     def _fill(self, text, server):
         host, port = server.address.rsplit(":", 1)

@@ -83,6 +83,15 @@ class Child:
             raise Failure(f"{self.name} ended with {self.process.returncode}, and said:\n{self.log_text() or '(nothing)'}")
 
 
+def first_line(*command, cwd=None, unknown="unknown"):
+    """What a program says first about itself; `unknown` when it is not here or says nothing."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd)
+    except OSError:
+        return unknown
+    return ((done.stdout or done.stderr).strip().splitlines() or [unknown])[0]
+
+
 # --- what is measured of a process
 
 

@@ -6,22 +6,13 @@ import math
 import os
 import platform
 import re
-import subprocess
 from xml.sax.saxutils import escape
 
 from .figures import markdown_table, median
-from .process import Failure
+from .process import Failure, first_line
 from .setup import REPOSITORY
 
 BEGIN, END = "<!-- measured by bench/run --report -->", "<!-- end of what was measured -->"
-
-
-def _first_line(*command):
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=REPOSITORY)
-    except OSError:
-        return "unknown"
-    return ((done.stdout or done.stderr).strip().splitlines() or ["unknown"])[0]
 
 
 def _found(path, pattern):
@@ -40,13 +31,13 @@ def machine(options):
     system = _found("/etc/os-release", r'^PRETTY_NAME="?([^"\n]*)')
     return [
         f"Date: {datetime.date.today()}",
-        f"Loom: {_first_line('git', 'describe', '--always', '--dirty')}, {_first_line(options.loom, '-version')}",
+        f"Loom: {first_line('git', 'describe', '--always', '--dirty', cwd=REPOSITORY)}, {first_line(options.loom, '-version')}",
         f"Processor: {processor}, {os.cpu_count()} cores seen",
         f"Memory: {memory:.0f} GiB",
         f"Kernel: {platform.release()}",
         f"System: {system}",
-        f"Compiler: {_first_line('gcc', '--version')}; OpenSSL: {_first_line('openssl', 'version')}",
-        f"Load: {_first_line('wrk', '-v').split(' Copyright')[0]}",
+        f"Compiler: {first_line('gcc', '--version')}; OpenSSL: {first_line('openssl', 'version')}",
+        f"Load: {first_line('wrk', '-v').split(' Copyright')[0]}",
         f"Databases: {_sizes(options)}",
         f"Load average before: {', '.join(f'{value:.2f}' for value in os.getloadavg())}",
     ]
