@@ -35,6 +35,7 @@ struct watch {
 };
 
 static void check_done(struct http_client *client);
+static void on_refused_timer(struct loop_timer *timer);
 
 // ---- The loop and curl
 
@@ -54,11 +55,6 @@ static void on_timer(struct loop_timer *timer)
     int running;
     curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     check_done(client);
-}
-
-static void on_refused_timer(struct loop_timer *timer)
-{
-    check_done((struct http_client *)((char *)timer - offsetof(struct http_client, refused_timer)));
 }
 
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *ctx)
@@ -221,17 +217,22 @@ static void try_next_node(struct http_client *client, struct http_request *reque
     transfer->began_ns = now_ns;
     transfer->headers = make_headers(client, request);
     request->easy = make_easy(client, request, transfer);
-    if (curl_multi_add_handle(client->multi, request->easy) !=
-        CURLM_OK) { // no memory: to be reported, but not from here
-        request->refused = true;
+    request->refused = curl_multi_add_handle(client->multi, request->easy) != CURLM_OK;
+    if (request->refused) { // no memory: to be reported, but not from here
         loop_timer_start(client->loop, &client->refused_timer, 1, on_refused_timer);
     }
 }
 
-static void drop_easy(struct http_client *client, struct http_request *request)
+static struct transfer *transfer_of(CURL *easy)
 {
     struct transfer *transfer = NULL;
-    curl_easy_getinfo(request->easy, CURLINFO_PRIVATE, (char **)&transfer);
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+    return transfer;
+}
+
+static void drop_easy(struct http_client *client, struct http_request *request)
+{
+    struct transfer *transfer = transfer_of(request->easy);
     curl_multi_remove_handle(client->multi, request->easy);
     curl_easy_cleanup(request->easy);
     request->easy = NULL;
@@ -345,6 +346,13 @@ static void transfer_done(struct http_client *client, struct transfer *transfer,
         finish(client, request);
 }
 
+static void reported(struct http_client *client)
+{
+    client->reporting = false;
+    if (client->closed)
+        mem_free(client);
+}
+
 static struct http_request *find_refused(const struct http_client *client)
 {
     struct http_request *request = client->active;
@@ -353,29 +361,30 @@ static struct http_request *find_refused(const struct http_client *client)
     return request;
 }
 
+static void on_refused_timer(struct loop_timer *timer)
+{
+    struct http_client *client = (struct http_client *)((char *)timer - offsetof(struct http_client, refused_timer));
+    struct http_request *request;
+    client->reporting = true;
+    while (!client->closed && (request = find_refused(client)) != NULL) {
+        request->refused = false;
+        transfer_done(client, transfer_of(request->easy), CURLE_OUT_OF_MEMORY);
+    }
+    reported(client);
+}
+
 static void check_done(struct http_client *client)
 {
-    struct http_request *refused;
     CURLMsg *message;
     int left;
     client->reporting = true;
-    while (!client->closed && (refused = find_refused(client)) != NULL) {
-        struct transfer *transfer = NULL;
-        refused->refused = false;
-        curl_easy_getinfo(refused->easy, CURLINFO_PRIVATE, (char **)&transfer);
-        transfer_done(client, transfer, CURLE_OUT_OF_MEMORY);
-    }
     while (!client->closed && (message = curl_multi_info_read(client->multi, &left)) != NULL) {
-        struct transfer *transfer = NULL;
         if (message->msg != CURLMSG_DONE)
             continue;
         CURLcode code = message->data.result; // the message is gone with its handle
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-        transfer_done(client, transfer, code);
+        transfer_done(client, transfer_of(message->easy_handle), code);
     }
-    client->reporting = false;
-    if (client->closed)
-        mem_free(client);
+    reported(client);
 }
 
 // ---- The client
