@@ -184,7 +184,8 @@ static void give_again(struct pump *pump, struct parcel *parcel)
 
 // A memory store has promised nothing: the sensor of a batch that is older than sensors are kept waiting was told 503 and
 // sends it again. Events of it that the output does not take are not kept, or they would pile up with each repeat; and an
-// output that fails on nothing else would count as down for ever, as nobody could bring what it takes. True: none are left.
+// output that fails on nothing else would count as down for ever, as nobody could bring what it takes. True: none are left,
+// and the parcel has been put away.
 static bool let_go(struct pump *pump, struct parcel *parcel)
 {
     struct items rest = {0};
@@ -200,15 +201,16 @@ static bool let_go(struct pump *pump, struct parcel *parcel)
     }
     items_fini(&parcel->items);
     parcel->items = rest;
-    return rest.events == 0;
+    if (rest.events > 0)
+        return false;
+    parcel_put(&pump->spare, parcel);
+    return true;
 }
 
 static void wait_for_own_time(struct pump *pump, struct parcel *parcel, int64_t at_least_ms)
 {
-    if (let_go(pump, parcel)) {
-        parcel_put(&pump->spare, parcel);
+    if (let_go(pump, parcel))
         return;
-    }
     int64_t wait_ms = backoff_nth_ms(&pump->backoff, parcel->tries++);
     parcel->due_ns = clock_mono_ns() + (wait_ms > at_least_ms ? wait_ms : at_least_ms) * NS_PER_MS;
     parcel->failures = 0;
@@ -232,11 +234,9 @@ static void on_busy(struct pump *pump, struct parcel *parcel, const struct sink_
         pump->busy_since_ns = now_ns;
     if (pump->backoff_until_ns - pump->busy_since_ns > pump->stuck_ns)
         pump_went_down(pump, outcome->error);
-    if (let_go(pump, parcel))
-        parcel_put(&pump->spare, parcel);
-    else if (parcel->tries > 0 && !parcel->alone)
+    if (parcel->tries > 0 && !parcel->alone)
         wait_for_own_time(pump, parcel, asked_ms); // so that a few that are always refused do not slow down all others
-    else
+    else if (!let_go(pump, parcel))
         give_again(pump, parcel);
 }
 
@@ -298,10 +298,8 @@ static void on_failed(struct pump *pump, struct parcel *parcel, const char *erro
     parcel->progress = pump->progress;
     if (to_blame || parcel->items.events == 1)
         no_more_prober(pump, parcel);
-    if (parcel->items.events == 1 && parcel->failures >= FAILURES_BEFORE_HALVING && let_go(pump, parcel)) {
-        parcel_put(&pump->spare, parcel);
+    if (parcel->items.events == 1 && parcel->failures >= FAILURES_BEFORE_HALVING && let_go(pump, parcel))
         return;
-    }
     if (parcel->items.events > 1 && parcel->failures >= FAILURES_BEFORE_HALVING &&
         (to_blame || may_probe(pump, parcel))) {
         parcel->tries = 0;

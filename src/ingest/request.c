@@ -259,13 +259,14 @@ static void on_complete(void *ctx, struct http_request *request)
     worker->outstanding--;
     intake->in_store = false;
     stop_waiting(intake);
+    int64_t retry_after_s = RETRY_OUTPUT_S;
+    refusal.why = INGEST_REFUSED_OUTPUT;
     if (rc == -EFBIG) { // it will never fit: to send it again is of no use
         refusal.why = INGEST_REFUSED_BATCH_SIZE;
         refusal.detail = "larger than the outbox may become";
-    } else {
-        refusal.why = INGEST_REFUSED_OUTPUT;
+        retry_after_s = 0;
     }
-    refuse_intake(intake, &refusal, rc == -EFBIG ? 0 : RETRY_OUTPUT_S);
+    refuse_intake(intake, &refusal, retry_after_s);
 }
 
 static void on_turn_end(struct loop_turn *turn)

@@ -59,9 +59,13 @@ void durable_fail(struct durable *d, int code, enum database_fault fault)
     bool was_well = __atomic_load_n(&d->failing, __ATOMIC_RELAXED) == 0;
     counter_add(&d->errors, 1);
     pthread_mutex_lock(&d->mutex);
-    bool damaged = fault == DATABASE_DAMAGED, no_salvage = damaged && code != -EBADMSG;
-    snprintf(d->reason, sizeof d->reason, "outbox: %s%s%s", damaged ? "the file is damaged" : "",
-             no_salvage ? ", and cannot be salvaged: " : "", damaged && !no_salvage ? "" : err_text(code));
+    if (fault != DATABASE_DAMAGED)
+        snprintf(d->reason, sizeof d->reason, "outbox: %s", err_text(code));
+    else if (code == -EBADMSG)
+        snprintf(d->reason, sizeof d->reason, "outbox: the file is damaged");
+    else
+        snprintf(d->reason, sizeof d->reason, "outbox: the file is damaged, and cannot be salvaged: %s",
+                 err_text(code));
     __atomic_store_n(&d->failing, code, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&d->mutex);
     d->fault = fault;

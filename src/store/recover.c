@@ -21,11 +21,18 @@
 
 #define TRIES_BEFORE_SALVAGE 30 // one a second
 
+enum { LOG_PATH_BYTES = 4200 };
+
+static void log_path(const struct durable *d, char out[LOG_PATH_BYTES])
+{
+    snprintf(out, LOG_PATH_BYTES, "%s-wal", d->path);
+}
+
 // *totals: of all rows, each of which is read for that.
 static int open_writer(struct durable *d, struct database_totals *totals)
 {
-    char log[4200];
-    snprintf(log, sizeof log, "%s-wal", d->path);
+    char log[LOG_PATH_BYTES];
+    log_path(d, log);
     bool check = files_size(log) > 0 || files_size(d->path) <= CHECK_ALWAYS_BYTES;
     bool is_new = files_size(d->path) == 0;
     if (is_new && files_size(log) > 0) { // SQLite would throw the log away
@@ -53,8 +60,8 @@ static int open_writer(struct durable *d, struct database_totals *totals)
 // As much as the files that are read, which stay.
 static uint64_t bytes_needed(const struct durable *d)
 {
-    char log[4200];
-    snprintf(log, sizeof log, "%s-wal", d->path);
+    char log[LOG_PATH_BYTES];
+    log_path(d, log);
     return files_size(d->path) + files_size(log);
 }
 
