@@ -304,8 +304,8 @@ static void on_bulk_done(struct http_request *http)
     // Only the server's own 413 blames an event that stands alone.
     if (outcome.result == SINK_TOO_LARGE && http->status != 413 && count_events(handover) == 1)
         outcome.result = SINK_FAILED;
-    if (outcome.result == SINK_DOWN)
-        self->ready = false;
+    if (outcome.result == SINK_DOWN || outcome.result == SINK_FAILED)
+        self->ready = false; // an outage behind a proxy is a 502, and where all fails the template was not the reason
     free_request(request);
     fail(self, handover, &outcome);
 }

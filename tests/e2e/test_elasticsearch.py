@@ -776,6 +776,27 @@ def test_template_step_that_always_fails(start_loom, server, tmp_path, step):
     assert "loom-loom-events" in server.templates
 
 
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_template_comes_first_after_an_outage(start_loom, server, tmp_path, status):
+    """500, or a proxy's word for a cluster that is away: while events fail too, it is no trouble with the template."""
+
+    def roots(*answers):
+        return sum(seen.path == "/" and seen.status in answers for seen in server.seen)
+
+    server.root_status = server.template_status = status
+    server.always = Fault(status=status, body=b"<html>", headers={"Content-Type": "text/html"})
+    feed = Feed(start_loom, server, tmp_path, durable=True)
+    feed.send(5)
+    wait_for(lambda: roots(status) >= 8 or len(server.bulks()) >= 6, "more tries than a template is worth", 30)
+    server.root_status = server.template_status = 0
+    if roots(status) >= 8:
+        wait_for(lambda: roots(200) >= 1, "the template to be looked at", 30)
+    server.always = None
+    feed.settled()
+    taken = [i for i, seen in enumerate(server.seen) if seen.path.endswith("/_bulk") and seen.status == 200]
+    assert any(seen.method == "PUT" for seen in server.seen[: taken[0]]), "events went without the template"
+
+
 def test_template_is_not_ours_to_manage(start_loom, server, tmp_path):
     feed = Feed(start_loom, server, tmp_path, output={"elasticsearch_manage_template": False})
     feed.send(5)
