@@ -562,6 +562,14 @@ int database_checkpoint(struct database *db, enum database_checkpoint how)
     return rc == SQLITE_OK ? 0 : failed(db, rc);
 }
 
+int database_size(struct database *db, uint64_t *bytes)
+{
+    int64_t pages = 0;
+    int rc = ask(db, "PRAGMA page_count", &pages);
+    *bytes = (uint64_t)pages * DATABASE_PAGE_BYTES;
+    return rc;
+}
+
 int database_shrink(struct database *db, uint32_t kept_pages, uint32_t step)
 {
     int64_t unused = 0, pages = 0;

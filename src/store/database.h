@@ -104,6 +104,7 @@ enum database_checkpoint {
     DATABASE_EMPTY,     // waits a while for readers
 };
 int database_checkpoint(struct database *db, enum database_checkpoint how);
+int database_size(struct database *db, uint64_t *bytes); // of the file, when the log is in it
 // Gives unused pages back, a step of so many at a time. When some are to be kept, only where most of the file is unused.
 // 1: there is more to do.
 int database_shrink(struct database *db, uint32_t kept_pages, uint32_t step);

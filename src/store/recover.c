@@ -169,9 +169,36 @@ static int count_all(struct durable *d, struct database_totals totals)
     return rc;
 }
 
+// Whether the disk has what the file will grow by.
+static int log_fits(struct durable *d, bool *fits)
+{
+    uint64_t bytes, there = files_size(d->path);
+    int rc = database_size(&d->writer, &bytes);
+    *fits = rc == 0 && (bytes <= there || (bytes - there) / 2 <= durable_disk_room(d));
+    return rc;
+}
+
+// Fails where the file would grow beyond what the disk has: to try that takes the last of it, and then what is settled can't
+// be deleted either. Once nothing in the file is owed to anybody it may be shorter instead.
+static int bring_log_home(struct durable *d)
+{
+    bool fits = false;
+    int rc = log_fits(d, &fits);
+    if (rc == 0 && !fits && d->disk_bytes == 0) {
+        rc = database_shrink(&d->writer, 0, INT32_MAX);
+        if (rc == 0)
+            rc = log_fits(d, &fits);
+    }
+    if (rc == 0 && !fits) {
+        d->writer.fault = DATABASE_RETRY;
+        return -ENOSPC;
+    }
+    return rc == 0 ? database_checkpoint(&d->writer, DATABASE_EMPTY) : rc;
+}
+
 int durable_finish_recovery(struct durable *d)
 {
-    int rc = d->log_is_home ? 0 : database_checkpoint(&d->writer, DATABASE_EMPTY);
+    int rc = d->log_is_home ? 0 : bring_log_home(d);
     if (rc != 0) {
         d->fault = d->writer.fault;
         return rc;

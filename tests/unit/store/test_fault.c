@@ -4,11 +4,13 @@
 // The calls by which SQLite writes and syncs stand here once more; those of this program come first.
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -306,6 +308,18 @@ static void unmount_small(struct yard *yard, const char *dir)
     rmdir(dir);
 }
 
+// Takes all of the disk but so much.
+static void fill_but(const char *path, const char *dir, uint64_t left)
+{
+    struct statvfs disk;
+    assert_int_equal(statvfs(dir, &disk), 0);
+    uint64_t unused = (uint64_t)disk.f_bavail * disk.f_frsize;
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_true(fd >= 0 && unused > left);
+    assert_int_equal(posix_fallocate(fd, 0, (off_t)(unused - left)), 0);
+    close(fd);
+}
+
 static void take_and_settle(struct yard *yard, unsigned number, uint32_t events)
 {
     struct batch *batch = yard_take_one(yard);
@@ -362,6 +376,35 @@ static void more_at_once_than_fits(void **state)
     unmount_small(yard, dir);
 }
 
+// The log of the last run does not fit into the file, since others have taken its room. What the output takes makes it.
+static void full_disk_at_a_start_is_emptied(void **state)
+{
+    struct yard *yard = *state;
+    char dir[128], filler[160];
+    if (!mount_small(yard, dir))
+        skip();
+    unsigned count = 0;
+    struct store_stats stats = {0};
+    for (; stats.bytes < 600 * 1000; yard->store->ops->stats(yard->store, &stats))
+        yard_append(yard, count++, 4000);
+    set(&write_error, ENOSPC); // so that the log stays as it is
+    yard_close(yard);
+    set(&write_error, 0);
+    snprintf(filler, sizeof filler, "%s/filler", dir);
+    fill_but(filler, dir, 600 * 1024);
+
+    yard_open(yard);
+    assert_reason(yard, "outbox: No space left on device");
+    for (unsigned i = 0; i < count; i++)
+        settle_one(yard, i);
+    wait_until_well(yard);
+    yard_wait_bytes(yard, 0);
+    yard_append(yard, count, 10);
+    assert_int_equal(yard->status[count], 0);
+    assert_int_equal(unlink(filler), 0);
+    unmount_small(yard, dir);
+}
+
 // One that no room that the outbox can make is enough for does not keep the others out.
 static void larger_than_the_disk(void **state)
 {
@@ -398,6 +441,7 @@ int main(void)
         YARD_TEST(starts_on_a_full_disk),
         YARD_TEST(small_disk_fills_and_drains),
         YARD_TEST(more_at_once_than_fits),
+        YARD_TEST(full_disk_at_a_start_is_emptied),
         YARD_TEST(larger_than_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
