@@ -723,6 +723,7 @@ def test_changed_template_is_left_alone(start_loom, server, tmp_path):
     second = Feed(start_loom, server, tmp_path)
     second.next = first.next
     second.send(5)
+    second.settled()
     assert json.dumps(server.templates) == before
     assert "left alone" in second.loom.log_text()
 

@@ -11,6 +11,7 @@ import re
 import select
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -126,12 +127,12 @@ class Loom:
         self.config_path = self.directory / "loom.toml"
         self.config_path.write_text(toml(merged(config)))
         self.log_format = log_format
-        self.log_lines = []  # text, as they came
         self.output = b""  # all of standard output so far, when it is collected
         self.ingest = None  # (host, port) or a path
         self.management = None
         self.signalled = False  # asked to end
         self.expected_status = 0
+        self._log = tempfile.TemporaryFile()
         self._changed = threading.Condition()
         self._markers = itertools.count()
         self._threads = []
@@ -142,9 +143,8 @@ class Loom:
             env=environment(env, sensors),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if self._collect else stdout,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
         )
-        self._read(self.process.stderr, self._on_log)
         if self._collect:
             self._read(self.process.stdout, self._on_output)
 
@@ -167,13 +167,13 @@ class Loom:
     def _on_output(self, data):
         self.output += data
 
-    _log_rest = b""
-
-    def _on_log(self, data):
-        *lines, self._log_rest = (self._log_rest + data).split(b"\n")
-        if not data and self._log_rest:
-            lines.append(self._log_rest)
-        self.log_lines.extend(line.decode() for line in lines)
+    @property
+    def log_lines(self):
+        """Of standard error, as text. It is a file, not a pipe: what Loom has written is here at once."""
+        data = os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode()
+        if self.process.poll() is None:
+            data = data[: data.rfind("\n") + 1]
+        return data.removesuffix("\n").split("\n") if data else []
 
     def until(self, condition, what, seconds=10.0):
         """Waits for something that shows in the output or the log. condition() is called under the lock."""
@@ -188,7 +188,7 @@ class Loom:
                     raise AssertionError(
                         f"waited {seconds * PATIENCE:.0f} s in vain for {what}; log:\n" + self.log_text()
                     )
-                self._changed.wait(min(remaining, 0.1))
+                self._changed.wait(min(remaining, 0.02))
                 # It has ended, and all that it wrote has been read.
                 if self.process.poll() is not None and not any(thread.is_alive() for thread in self._threads):
                     if not condition():
@@ -222,8 +222,7 @@ class Loom:
             value = record.get(key)
             return bool(wanted.search(str(value))) if isinstance(wanted, re.Pattern) else value == wanted
 
-        with self._changed:
-            records = [json.loads(line) for line in self.log_lines]
+        records = [json.loads(line) for line in self.log_lines]
         return [record for record in records if all(match(record, key, wanted) for key, wanted in fields.items())]
 
     def wait_log(self, seconds=10.0, **fields):
