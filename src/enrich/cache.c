@@ -195,13 +195,23 @@ static bool is_empty(const struct address *address)
     return address->key.high == 0 && address->key.low == 0 && !address->key.is_value;
 }
 
+static struct address *set_of(const struct enrich_cache *cache, const struct address_key *key)
+{
+    uint64_t hash = key->low * UINT64_C(0x9e3779b97f4a7c15) ^ key->high * UINT64_C(0xd6e8feb86659fd93);
+    hash *= UINT64_C(0x9e3779b97f4a7c15);
+    return cache->addresses + (hash >> (64 - ADDRESS_SET_BITS)) * ADDRESS_WAYS;
+}
+
+static bool is_same(const struct address_key *a, const struct address_key *b)
+{
+    return a->low == b->low && a->high == b->high && a->is_value == b->is_value;
+}
+
 // An address that is asked for again moves one place ahead and a new one takes the last place, so a scan over the whole
 // Internet does not push out the sources that come back. NULL when it is not there; then *place is where it may be put.
 static struct address *find_address(struct enrich_cache *cache, const struct address_key *key, struct address **place)
 {
-    uint64_t hash = key->low * UINT64_C(0x9e3779b97f4a7c15) ^ key->high * UINT64_C(0xd6e8feb86659fd93);
-    hash *= UINT64_C(0x9e3779b97f4a7c15);
-    struct address *set = cache->addresses + (hash >> (64 - ADDRESS_SET_BITS)) * ADDRESS_WAYS;
+    struct address *set = set_of(cache, key);
     *place = &set[ADDRESS_WAYS - 1];
     for (int way = 0; way < ADDRESS_WAYS; way++) {
         struct address *address = &set[way];
@@ -209,7 +219,7 @@ static struct address *find_address(struct enrich_cache *cache, const struct add
             *place = address;
             return NULL; // places are filled from the front
         }
-        if (address->key.low != key->low || address->key.high != key->high || address->key.is_value != key->is_value)
+        if (!is_same(&address->key, key))
             continue;
         *place = address;
         if (!texts_are_there(cache, address))
@@ -256,6 +266,31 @@ static bool find_records(struct enrich_cache *cache, struct text text, struct ad
     look_up(cache, ip, out);
     *place = *out;
     return true;
+}
+
+void enrich_expect(const struct enrich_cache *cache, struct text ip)
+{
+    struct address_key key;
+    if (cache->addresses == NULL || !pack_text(ip, &key))
+        return;
+    const struct address *set = set_of(cache, &key);
+    __builtin_prefetch(&set[0]);
+    __builtin_prefetch(&set[2]);
+}
+
+void enrich_expect_texts(const struct enrich_cache *cache, struct text ip)
+{
+    struct address_key key;
+    if (cache->addresses == NULL || !pack_text(ip, &key))
+        return;
+    const struct address *set = set_of(cache, &key);
+    for (int way = 0; way < ADDRESS_WAYS; way++) {
+        if (!is_same(&set[way].key, &key))
+            continue;
+        for (int db = 0; db < ENRICH_DB_COUNT; db++)
+            text_cache_prefetch(&cache->texts, set[way].position[db]);
+        return;
+    }
 }
 
 enum enrich_result enrich_lookup(struct enrich_cache *cache, struct text ip, struct text *additions)

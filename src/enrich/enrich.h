@@ -47,6 +47,11 @@ struct enrich_cache *enrich_cache_new(const struct enricher *enricher);
 void enrich_cache_free(struct enrich_cache *cache);
 const struct enrich_stats *enrich_cache_stats(const struct enrich_cache *cache); // read by any thread
 
+// Both only have the processor fetch what a look-up of this address will read, which otherwise waits for memory: first its
+// place in the cache; and when that has come, so some look-ups later, the texts it names.
+void enrich_expect(const struct enrich_cache *cache, struct text ip);
+void enrich_expect_texts(const struct enrich_cache *cache, struct text ip);
+
 enum enrich_result { ENRICH_HIT, ENRICH_MISS, ENRICH_NOT_AN_ADDRESS };
 // Looks up an address in text form (IPv4, IPv6, IPv4-mapped IPv6 as IPv4; no zone, no port). On ENRICH_HIT *additions
 // holds the members for `source`: "as":{...},"geo":{...}  (either alone too); valid until the next call. Never blocks.

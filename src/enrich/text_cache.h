@@ -44,6 +44,13 @@ static inline const struct cached_text *text_cache_at(const struct text_cache *c
     return (const struct cached_text *)(cache->ring + (position & (cache->ring_bytes - 1)));
 }
 
+// Has the processor fetch the beginning of the text at a position, which may be gone, or 0, by now.
+static inline void text_cache_prefetch(const struct text_cache *cache, uint64_t position)
+{
+    for (uint64_t line = 0; line < 2; line++)
+        __builtin_prefetch(cache->ring + ((position + 64 * line) & (cache->ring_bytes - 1)));
+}
+
 // The position of a key's text, 0 when it is not there (any more).
 uint64_t text_cache_find(const struct text_cache *cache, uint64_t key);
 

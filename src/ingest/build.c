@@ -10,6 +10,7 @@
 
 // Room for what a lookup adds to an event, so that the lines of a usual batch are reserved once.
 enum { ADDITIONS_GUESS = 320 };
+enum { GROUP_EVENTS = 16 };
 
 static int refuse(struct refusal *refusal, enum ingest_refusal why, const char *detail, int64_t event, int64_t offset)
 {
@@ -31,23 +32,38 @@ static int check_limits(const struct ingest_limits *limits, const struct json_ev
     return 0;
 }
 
-static int write_event(struct ingest_worker *worker, const char *body, const struct json_event *event,
-                       struct buf *lines)
-{
-    if (worker->cache == NULL)
-        return json_copy(body, event, lines);
+// Of some events in a row, so that what the look-ups of all need comes from memory at the same time.
+struct group {
+    struct json_place place[GROUP_EVENTS];
+    enum json_pass pass[GROUP_EVENTS];
+};
 
-    struct json_place place;
-    enum json_pass pass = json_locate(body, event, &place);
+static void locate_group(struct ingest_worker *worker, const char *body, const struct json_event *events, size_t count,
+                         struct group *group)
+{
+    for (size_t i = 0; i < count; i++) {
+        group->pass[i] = json_locate(body, &events[i], &group->place[i]);
+        if (group->pass[i] == JSON_PASS_OK)
+            enrich_expect(worker->cache, group->place[i].ip);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (group->pass[i] == JSON_PASS_OK)
+            enrich_expect_texts(worker->cache, group->place[i].ip);
+    }
+}
+
+static int write_located(struct ingest_worker *worker, const char *body, enum json_pass pass,
+                         const struct json_place *place, const struct json_event *event, struct buf *lines)
+{
     if (pass != JSON_PASS_OK) {
         counter_bump(&worker->stats.unchanged[pass], 1);
         return json_copy(body, event, lines);
     }
 
     struct text additions;
-    if (enrich_lookup(worker->cache, place.ip, &additions) != ENRICH_HIT)
+    if (enrich_lookup(worker->cache, place->ip, &additions) != ENRICH_HIT)
         return json_copy(body, event, lines);
-    return json_splice(body, &place, additions, lines);
+    return json_splice(body, place, additions, lines);
 }
 
 static int reserve(struct intake *intake, size_t count)
@@ -62,6 +78,31 @@ static int reserve(struct intake *intake, size_t count)
     }
     size_t additions = intake->worker->cache != NULL ? count * ADDITIONS_GUESS : count;
     return buf_try_reserve(&batch->lines, intake->body.len + additions);
+}
+
+static int write_events(struct intake *intake)
+{
+    struct ingest_worker *worker = intake->worker;
+    const struct json_events *events = &worker->events;
+    const char *body = intake->body.data;
+    struct buf *lines = &intake->batch.lines;
+    struct group group;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < events->count; i++) {
+        const struct json_event *event = &events->at[i];
+        size_t nth = i % GROUP_EVENTS, left = events->count - i;
+        if (worker->cache != NULL && nth == 0)
+            locate_group(worker, body, event, left < GROUP_EVENTS ? left : GROUP_EVENTS, &group);
+        if (worker->cache != NULL)
+            rc = write_located(worker, body, group.pass[nth], &group.place[nth], event, lines);
+        else
+            rc = json_copy(body, event, lines);
+        if (lines->len > UINT32_MAX)
+            rc = -EFBIG;
+        intake->batch.ends[i] = (uint32_t)lines->len;
+    }
+    return rc;
 }
 
 int ingest_build(struct intake *intake, struct refusal *refusal)
@@ -81,12 +122,8 @@ int ingest_build(struct intake *intake, struct refusal *refusal)
     if (rc == 0)
         rc = reserve(intake, events->count);
 
-    for (size_t i = 0; rc == 0 && i < events->count; i++) {
-        rc = write_event(worker, intake->body.data, &events->at[i], &batch->lines);
-        if (batch->lines.len > UINT32_MAX)
-            rc = -EFBIG;
-        batch->ends[i] = (uint32_t)batch->lines.len;
-    }
+    if (rc == 0)
+        rc = write_events(intake);
     if (rc != 0) {
         refuse(refusal, rc == -ENOMEM ? INGEST_REFUSED_MEMORY : INGEST_REFUSED_INTERNAL, NULL, -1, -1);
         return rc;

@@ -57,6 +57,8 @@ static void assert_gives(struct enrich_cache *cache, const char *ip, enum enrich
 {
     for (int time = 0; time < 2; time++) { // looked up, and from the cache
         struct text additions;
+        enrich_expect(cache, text_of(ip));
+        enrich_expect_texts(cache, text_of(ip));
         assert_int_equal(enrich_lookup(cache, text_of(ip), &additions), result);
         assert_int_equal(additions.len, strlen(expected));
         if (additions.len > 0)
@@ -297,6 +299,10 @@ static void what_the_cache_gives_is_what_the_record_says(void **state)
         if (strstr(ip, "81.2.69.") != NULL)
             continue; // the AS file's
         struct text additions;
+        if (next_random() % 2 == 0)
+            enrich_expect(cache, text_of(ip));
+        if (next_random() % 2 == 0)
+            enrich_expect_texts(cache, text_of(ip));
         enum enrich_result result = enrich_lookup(cache, text_of(ip), &additions);
         if (result != ENRICH_HIT || !text_eq(additions, text_of(expected)))
             fail_msg("%s: %d %.*s instead of %s", ip, result, (int)additions.len, additions.at, expected);

@@ -247,6 +247,41 @@ static void test_lines_grow(void **state)
     bed_free(bed);
 }
 
+// Events are looked up some at a time; those of one kind stand between others, and the last group is not full.
+static void test_each_has_its_own(void **state)
+{
+    static const struct {
+        const char *before, *added; // of the last octet
+    } kinds[] = {
+        {"{\"source\":{\"ip\":\"81.2.69.", "," ADDED},
+        {"{\"source\":{\"id\":\"", ""},
+        {"{\"source\":{\"ip\":\"\\u00381.2.69.", "," ADDED},
+        {"{\"source\":{\"ip\":\"192.0.2.", ""},
+    };
+    struct bed *bed = bed_new(&wide, true);
+    struct buf body = BUF_EMPTY, expected = BUF_EMPTY;
+    struct refusal refusal;
+    (void)state;
+
+    for (size_t count = 1; count <= 70; count++) {
+        body.len = expected.len = 0;
+        for (size_t i = 0; i < count; i++) {
+            size_t kind = (i + i / 16) % 4;
+            buf_printf(&body, "%c%s%zu\"},\"n\":%zu}", i == 0 ? '[' : ',', kinds[kind].before, i, i);
+            buf_printf(&expected, "%s%zu\"%s},\"n\":%zu}\n", kinds[kind].before, i, kinds[kind].added, i);
+        }
+        buf_char(&body, ']');
+        struct intake *intake = bed_intake(bed, (struct text){body.data, body.len});
+        assert_int_equal(ingest_build(intake, &refusal), 0);
+        assert_int_equal(intake->batch.lines.len, expected.len);
+        assert_memory_equal(intake->batch.lines.data, expected.data, expected.len);
+        intake_put(intake);
+    }
+    buf_fini(&body);
+    buf_fini(&expected);
+    bed_free(bed);
+}
+
 static struct batch_id id_of(struct bed *bed, struct sensor *sensor, const char *body)
 {
     struct refusal refusal;
@@ -281,10 +316,15 @@ static void test_id_of_sensor_and_body(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines_and_ends),    cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_line_breaks_count), cmocka_unit_test(test_enriched),
-        cmocka_unit_test(test_without_databases), cmocka_unit_test(test_unchanged_is_counted),
-        cmocka_unit_test(test_lines_grow),        cmocka_unit_test(test_id_of_sensor_and_body),
+        cmocka_unit_test(test_lines_and_ends),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_line_breaks_count),
+        cmocka_unit_test(test_enriched),
+        cmocka_unit_test(test_without_databases),
+        cmocka_unit_test(test_unchanged_is_counted),
+        cmocka_unit_test(test_lines_grow),
+        cmocka_unit_test(test_each_has_its_own),
+        cmocka_unit_test(test_id_of_sensor_and_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
