@@ -386,6 +386,12 @@ static int events_of(const struct http_conn *conn)
     return LOOP_READABLE; // in PHASE_ANSWER too: a reset is noticed
 }
 
+// A body is of no use to its handler before it is whole.
+static uint64_t expected(const struct http_conn *conn)
+{
+    return conn->phase == PHASE_BODY && conn->h1.state == H1_BODY_LENGTH ? conn->h1.left : 0;
+}
+
 static void settle(struct http_conn *conn)
 {
     struct deadlines *deadlines = &conn->server->deadlines;
@@ -400,6 +406,7 @@ static void settle(struct http_conn *conn)
     else if (kind != conn->deadline.kind || conn->renew)
         deadline_set(deadlines, &conn->deadline, kind);
     conn->renew = false;
+    stream_expect(conn->stream, expected(conn));
     stream_wait(conn->stream, events_of(conn));
 }
 

@@ -9,6 +9,11 @@
 #include "net/stats.h"
 #include "net/tls_session.h"
 
+enum {
+    EXPECT_MIN = 4 * 1024,  // for less, two system calls more are no gain
+    EXPECT_MAX = 32 * 1024, // so that the peer can send on while this is read
+};
+
 // Owned by one loop.
 struct stream {
     struct loop_poll poll; // first: on_socket_ready is handed its address
@@ -21,6 +26,7 @@ struct stream {
     int wanted;          // what the owner waits for
     int read_needs;      // what the socket must be for a read to go on; with TLS it can be writable
     int write_needs;     // the same for a write
+    int low_water;       // SO_RCVLOWAT
     bool notify_pending; // stream_shutdown's close_notify found no room
 };
 
@@ -75,6 +81,7 @@ struct stream *stream_open(struct loop *loop, int fd, struct tls_server *tls, st
         .on_ready = on_ready,
         .ctx = ctx,
         .read_needs = LOOP_READABLE,
+        .low_water = 1,
         .write_needs = LOOP_WRITABLE,
     };
     if (tls != NULL && tls_session_open(&stream->tls, tls, &stream->socket) != 0)
@@ -121,6 +128,17 @@ void stream_wait(struct stream *stream, int events)
     else
         loop_timer_stop(&stream->buffered);
     watch_socket(stream);
+}
+
+void stream_expect(struct stream *stream, uint64_t bytes)
+{
+    // What OpenSSL has already is not to come over the socket.
+    uint64_t there = is_tls(stream) ? tls_session_held(&stream->tls) : 0;
+    uint64_t wanted = bytes > there ? bytes - there : 0;
+    int low_water = wanted < EXPECT_MIN ? 1 : wanted < EXPECT_MAX ? (int)wanted : EXPECT_MAX;
+    if (low_water != stream->low_water &&
+        setsockopt(stream->socket.fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water) == 0)
+        stream->low_water = low_water;
 }
 
 bool stream_handshake_done(const struct stream *stream)

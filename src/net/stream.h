@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -33,7 +34,10 @@ ssize_t stream_read(struct stream *stream, void *out, size_t len);
 // Bytes written (> 0), STREAM_AGAIN or a negative code; never SIGPIPE. TLS writes the parts as few records. What was
 // not written must be offered again as it was (more may follow it): TLS may have encrypted it already.
 ssize_t stream_writev(struct stream *stream, const struct iovec *parts, int count);
-void stream_wait(struct stream *stream, int events);     // 0: nothing (back-pressure)
+void stream_wait(struct stream *stream, int events); // 0: nothing (back-pressure)
+// So many bytes more will come before there is anything to do: what comes stays in the system's memory, and does not wake the
+// loop, until all or 32 KiB of it are there, or no more will come. A hint, which holds until the next; 0: any byte counts.
+void stream_expect(struct stream *stream, uint64_t bytes);
 bool stream_handshake_done(const struct stream *stream); // true at once for plain
 const char *stream_reason(const struct stream *stream);  // why TLS failed, as OpenSSL puts it; static, NULL if unknown
 

@@ -164,6 +164,7 @@ ssize_t tls_session_read(struct tls_session *session, void *out, size_t len, int
     rc = SSL_read_ex(session->ssl, out, len, &n);
     if (rc == 1) {
         session->dry = false;
+        session->passed_on = SSL_has_pending(session->ssl) == 1 ? session->passed_on + n : session->socket->received;
         *needs = LOOP_READABLE;
         return (ssize_t)n;
     }
@@ -238,6 +239,11 @@ int tls_session_shutdown(struct tls_session *session)
     // SSL_SENT_SHUTDOWN would not do for `notified`: OpenSSL sets it before the alert has found room in the socket.
     session->notified = rc >= 0 || session_result(session, rc, &needs) != -EAGAIN;
     return session->notified ? 0 : -EAGAIN;
+}
+
+uint64_t tls_session_held(const struct tls_session *session)
+{
+    return session->socket->received - session->passed_on;
 }
 
 bool tls_session_buffered(const struct tls_session *session)

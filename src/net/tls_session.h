@@ -20,6 +20,7 @@ struct tls_session {
     struct ssl_st *ssl;
     struct socket *socket;
     bool handshake_done;
+    uint64_t passed_on; // as many of socket->received as have left OpenSSL for certain
     bool dry;           // the last read ended in -EAGAIN: what OpenSSL may hold is no whole record
     bool notified;      // our close_notify is out, or nothing can be sent any more
     int lost;           // 0, or the code with which the connection ended
@@ -37,6 +38,10 @@ ssize_t tls_session_writev(struct tls_session *session, const struct iovec *part
 
 // Sends close_notify. 0 when it is out or can't be sent any more, -EAGAIN when it waits for the socket to be writable.
 int tls_session_shutdown(struct tls_session *session);
+
+// How many bytes OpenSSL may hold that have been received and not been read; never too few. (It does not tell. What the
+// records' own bytes are is not known either, so they count until OpenSSL holds nothing.)
+uint64_t tls_session_held(const struct tls_session *session);
 
 // Bytes wait inside OpenSSL that a read may get at, and that no poll will report.
 bool tls_session_buffered(const struct tls_session *session);

@@ -95,10 +95,19 @@ static ssize_t owner_read(struct owner *owner)
     return n;
 }
 
+static void wait_to_read(struct owner *owner)
+{
+    size_t begun = owner->message_len > 0 ? owner->received % owner->message_len : 0;
+    size_t left = begun > 0 ? owner->message_len - begun : 0;
+    stream_expect(owner->stream, left);
+    __atomic_store_n(&owner->waits_for, left, __ATOMIC_RELEASE);
+    stream_wait(owner->stream, LOOP_READABLE);
+}
+
 static void on_pause_over(struct loop_timer *timer)
 {
     struct owner *owner = (struct owner *)((char *)timer - offsetof(struct owner, pause));
-    stream_wait(owner->stream, LOOP_READABLE);
+    wait_to_read(owner);
 }
 
 static void on_ready(void *ctx, int events)
@@ -113,7 +122,7 @@ static void on_ready(void *ctx, int events)
             return;
         }
         if (n == 0 && (n = owner_read(owner)) == STREAM_AGAIN) {
-            stream_wait(owner->stream, LOOP_READABLE);
+            wait_to_read(owner);
             return;
         }
         if (n <= 0) {
@@ -134,14 +143,17 @@ static void on_ready(void *ctx, int events)
         }
         break;
     }
-    stream_wait(owner->stream, owner->style == OWNER_PAUSES ? 0 : LOOP_READABLE);
-    if (owner->style == OWNER_PAUSES)
-        loop_timer_start(owner->loop, &owner->pause, 1, on_pause_over);
+    if (owner->style != OWNER_PAUSES) {
+        wait_to_read(owner);
+        return;
+    }
+    stream_wait(owner->stream, 0);
+    loop_timer_start(owner->loop, &owner->pause, 1, on_pause_over);
 }
 
 // ---- The two ends
 
-static void tcp_pair(int pair[2])
+void owner_tcp_pair(int pair[2])
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof sin;
@@ -175,7 +187,7 @@ void owner_run(struct owner *owner, owner_client *client, void *ctx)
     if (owner->family == AF_UNIX)
         CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
     else
-        tcp_pair(pair);
+        owner_tcp_pair(pair);
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     if (owner->answer_len > 0) { // a long answer meets back-pressure on every machine
         const int small = 16384;

@@ -23,9 +23,10 @@ struct owner {
     size_t read_size;
     enum owner_style style;
     bool echo;
-    size_t answer_len; // not 0: what it writes once the first byte has come, of owner_pattern
-    bool speaks_first; // writes the answer at once instead
-    bool shut_down;    // and then it ends its side
+    size_t message_len; // not 0: it knows that so much comes before the client waits for anything, and says so
+    size_t answer_len;  // not 0: what it writes once the first byte has come, of owner_pattern
+    bool speaks_first;  // writes the answer at once instead
+    bool shut_down;     // and then it ends its side
     void (*around_shutdown)(struct owner *owner, bool done); // called before and after
     int family;                                              // AF_INET or AF_UNIX
 
@@ -38,6 +39,7 @@ struct owner {
     size_t answered;
     bool answering;
     unsigned wakes;
+    size_t waits_for; // of a message; __atomic
     bool handshake_done;
     const char *reason;
     int end; // STREAM_EOF or the code with which the stream ended
@@ -57,5 +59,6 @@ uint64_t owner_hash(uint64_t hash, const char *data, size_t len); // FNV-1a; beg
 
 typedef void owner_client(int fd, void *ctx); // closes fd
 
+void owner_tcp_pair(int pair[2]); // connected, blocking
 // Connects the two, runs both until the stream has ended and the client has returned.
 void owner_run(struct owner *owner, owner_client *client, void *ctx);

@@ -3,11 +3,13 @@
 // Plain streams. test_tls_session.c asks the same and more of TLS.
 #include "net/stream.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -67,11 +69,14 @@ static void test_echo(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof lens / sizeof *lens; i++)
         for (size_t j = 0; j < sizeof read_sizes / sizeof *read_sizes; j++)
-            for (int style = OWNER_DRAINS; style <= OWNER_READS_ONE; style++) {
+            for (int way = 0; way < 4; way++) {
                 size_t len = lens[i];
                 uint64_t received = counter_get(&net_stats.bytes_received), sent = counter_get(&net_stats.bytes_sent);
-                struct owner owner = {
-                    .read_size = read_sizes[j], .style = (enum owner_style)style, .echo = true, .family = AF_INET};
+                struct owner owner = {.read_size = read_sizes[j],
+                                      .style = way < 2 ? OWNER_DRAINS : OWNER_READS_ONE,
+                                      .echo = true,
+                                      .message_len = way % 2 == 0 ? 0 : len,
+                                      .family = AF_INET};
                 owner_run(&owner, client_echo, &len);
                 assert_int_equal(owner.end, STREAM_EOF);
                 assert_int_equal(owner.received, 3 * len);
@@ -180,13 +185,72 @@ static void test_a_bad_descriptor_opens_nothing(void **state)
     loop_free(loop);
 }
 
+static bool is_readable(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    return poll(&poll_fd, 1, 0) == 1;
+}
+
+static void wait_until_there(int fd, int bytes)
+{
+    for (int there = -1; there != bytes;)
+        assert_int_equal(ioctl(fd, FIONREAD, &there), 0);
+}
+
+// As the system itself says it: what is not enough is there, and makes nobody read it.
+static void test_expected_bytes_come_together(void **state)
+{
+    static char bytes[40000];
+    int pair[2];
+    (void)state;
+    owner_tcp_pair(pair);
+    int fd = pair[0];
+    struct loop *loop = loop_new();
+    struct stream *stream = stream_open(loop, fd, NULL, not_called, NULL);
+
+    stream_expect(stream, 10000);
+    write_all(pair[1], bytes, 9999);
+    wait_until_there(fd, 9999);
+    assert_false(is_readable(fd));
+    write_all(pair[1], bytes, 1);
+    wait_until_there(fd, 10000);
+    assert_true(is_readable(fd));
+
+    stream_expect(stream, 1 << 20); // as much as fits is never waited for
+    assert_false(is_readable(fd));
+    write_all(pair[1], bytes, 32768 - 10000);
+    wait_until_there(fd, 32768);
+    assert_true(is_readable(fd));
+    assert_int_equal(stream_read(stream, bytes, sizeof bytes), 32768);
+
+    stream_expect(stream, 10000); // who no longer does gets what is there
+    write_all(pair[1], bytes, 1);
+    wait_until_there(fd, 1);
+    assert_false(is_readable(fd));
+    stream_expect(stream, 0);
+    assert_true(is_readable(fd));
+
+    stream_expect(stream, 10000); // nor is more waited for than can come
+    assert_false(is_readable(fd));
+    assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
+    while (!is_readable(fd))
+        continue;
+    stream_close(stream);
+    close(pair[1]);
+    loop_free(loop);
+}
+
 int main(void)
 {
     alarm(120); // a lost wake-up ends the test
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),        cmocka_unit_test(test_back_pressure),
-        cmocka_unit_test(test_long_answer), cmocka_unit_test(test_reset),
-        cmocka_unit_test(test_no_sigpipe),  cmocka_unit_test(test_a_bad_descriptor_opens_nothing),
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_long_answer),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_expected_bytes_come_together),
+        cmocka_unit_test(test_no_sigpipe),
+        cmocka_unit_test(test_a_bad_descriptor_opens_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

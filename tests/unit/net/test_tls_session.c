@@ -52,10 +52,11 @@ static void test_echo(void **state)
     for (size_t v = 0; v < 2; v++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
             for (size_t j = 0; j < sizeof read_sizes / sizeof *read_sizes; j++)
-                for (int style = OWNER_DRAINS; style <= OWNER_READS_ONE; style++) {
+                for (int way = 0; way < 4; way++) {
                     struct echo echo = {client_versions[v], sizes[i].len, sizes[i].write_size};
-                    struct owner owner = client_owner(read_sizes[j], (enum owner_style)style);
+                    struct owner owner = client_owner(read_sizes[j], way < 2 ? OWNER_DRAINS : OWNER_READS_ONE);
                     owner.echo = true;
+                    owner.message_len = way % 2 == 0 ? 0 : echo.len; // what is expected too much never comes
                     owner_run(&owner, client_echo, &echo);
                     assert_int_equal(owner.end, STREAM_EOF);
                     assert_int_equal(owner.received, 2 * sizes[i].len);
@@ -118,6 +119,40 @@ static void client_sends_half_a_record(int fd, void *ctx)
     client_read(ssl, got, sizeof got);
     SSL_set0_wbio(ssl, BIO_new_socket(fd, BIO_NOCLOSE));
     client_close(ssl, fd);
+}
+
+// The owner knows how much is to come, and OpenSSL has some of it: the socket must not wait for that once more.
+static void client_sends_a_message_in_pieces(int fd, void *ctx)
+{
+    const struct owner *owner = ctx;
+    static char sent[10 + 16384], got[sizeof sent];
+    SSL *ssl = client_connect(fd, 0);
+    BIO *records = BIO_new(BIO_s_mem());
+    SSL_set0_wbio(ssl, records);
+    client_fill(sent, sizeof sent);
+    client_write(ssl, sent, 10);
+    client_write(ssl, sent + 10, 16384);
+    char *data;
+    long len = BIO_get_mem_data(records, &data);
+    CHECK(send(fd, data, 8000, 0) == 8000);
+    while (__atomic_load_n(&owner->waits_for, __ATOMIC_ACQUIRE) != sizeof sent - 10)
+        usleep(1000);
+    CHECK(send(fd, data + 8000, (size_t)len - 8000, 0) == len - 8000);
+    client_read(ssl, got, sizeof got);
+    CHECK(memcmp(sent, got, sizeof sent) == 0);
+    SSL_set0_wbio(ssl, BIO_new_socket(fd, BIO_NOCLOSE));
+    client_close(ssl, fd);
+}
+
+static void test_half_a_record_is_expected_once(void **state)
+{
+    (void)state;
+    struct owner owner = client_owner(65536, OWNER_DRAINS);
+    owner.echo = true;
+    owner.message_len = 10 + 16384;
+    owner_run(&owner, client_sends_a_message_in_pieces, &owner);
+    assert_int_equal(owner.end, STREAM_EOF);
+    assert_int_equal(owner.received, 10 + 16384);
 }
 
 static void test_half_a_record(void **state)
@@ -380,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_read_ahead_does_not_stall),
         cmocka_unit_test(test_half_a_record),
+        cmocka_unit_test(test_half_a_record_is_expected_once),
         cmocka_unit_test(test_long_answer),
         cmocka_unit_test(test_small_parts_share_a_record),
         cmocka_unit_test(test_close_notify_waits_for_room),
