@@ -85,6 +85,7 @@ class BulkServer:
         self._script = []
         self._lock = threading.Lock()
         self._connections = set()
+        self._away = False
         self._released = threading.Event()
         self._tls = tls is not None
         self._context = None
@@ -95,7 +96,11 @@ class BulkServer:
                 self._context.verify_mode = ssl.CERT_REQUIRED
                 self._context.load_verify_locations(str(client_ca))
         self._http = None
-        self.port = 0
+        # Bound and never listening, so that nobody else gets the port while the server is away.
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._holder.bind(("127.0.0.1", 0))
+        self.port = self._holder.getsockname()[1]
         self.start()
 
     # --- its life
@@ -110,6 +115,7 @@ class BulkServer:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 64
+            allow_reuse_port = True
 
             def handle_error(self, request, client_address):
                 pass  # a client that goes away is part of the game
@@ -121,8 +127,8 @@ class BulkServer:
                 super().finish_request(request, client_address)
 
         self._released.clear()
+        self._away = False
         self._http = Server(("127.0.0.1", self.port), Bound)
-        self.port = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return self
@@ -136,12 +142,10 @@ class BulkServer:
         self._http = None
         self._released.set()
         with self._lock:
+            self._away = True
             connections = list(self._connections)
         for connection in connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)  # wakes its thread, which closes it
-            except OSError:
-                pass
+            hang_up(connection)  # wakes its thread, which closes it
 
     def release(self):
         """Ends every hang."""
@@ -227,6 +231,13 @@ class BulkServer:
         return {"result": "created", "status": 201}
 
 
+def hang_up(connection):
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
 def reset(connection):
     """RST, at once: the file objects on a socket would keep it open."""
     try:
@@ -272,6 +283,8 @@ class Handler(BaseHTTPRequestHandler):
         super().setup()
         with self.server_of_test._lock:
             self.server_of_test._connections.add(self.connection)
+            if self.server_of_test._away:  # stopped between the accept and here
+                hang_up(self.connection)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def finish(self):
