@@ -159,7 +159,7 @@ class Sensors:
     def stop(self):
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
             assert not thread.is_alive()
 
 
@@ -225,7 +225,7 @@ def wait_serving(loom, seconds=60.0):
     raise AssertionError("Loom neither serves nor ends; log:\n" + loom.log_text())
 
 
-def wait_drained(loom, seconds=30.0):
+def wait_drained(loom, seconds=60.0):
     """Everything in the outbox has its verdict."""
     loom.wait_ready()
     deadline = time.monotonic() + seconds * PATIENCE

@@ -113,7 +113,7 @@ class Outcome:
             assert rig.wait_serving(self.loom), f"Loom does not start; log:\n{self.loom.log_text()}"
             # It serves: what is new comes through.
             new = [events.event(n=2000000 + i) for i in range(5)]
-            wait_for(lambda: self.loom.post(events.batch(new)).status == 204, "204", 20)
+            wait_for(lambda: self.loom.post(events.batch(new)).status == 204, "204")
             rig.wait_drained(self.loom)
             self.found = rig.documents(server)
             self.loom.stop()

@@ -185,7 +185,7 @@ def test_failing_disk(tmp_path, fault, killed_at_the_end):
     sensors = rig.Sensors(loom, world.book, position=world.position, pause=0.01)
     wait_for(lambda: len(world.book.acknowledged) > 100, "some load")
     world.set_faults(*rule.split("\n"))
-    wait_for(world.faults_hit, "the fault to be met", 20)
+    wait_for(world.faults_hit, "the fault to be met")
     if of_store:
         wait_for(lambda: world.book.statuses.get(503), "a 503")
         if not fault.endswith("once"):
@@ -195,12 +195,12 @@ def test_failing_disk(tmp_path, fault, killed_at_the_end):
             time.sleep(0.3)
             assert len(world.book.acknowledged) == before, "204 while nothing can be made safe"
     else:
-        wait_for(lambda: "dead letters" in loom.ready().body.decode(), "/ready to name the dead letters", 20)
-        wait_for(lambda: world.faults_hit() > 3, "it to be tried again and again", 20)
+        wait_for(lambda: "dead letters" in loom.ready().body.decode(), "/ready to name the dead letters")
+        wait_for(lambda: world.faults_hit() > 3, "it to be tried again and again")
     world.set_faults()
-    wait_for(lambda: loom.ready().status == 200, "/ready 200", 30)
+    wait_for(lambda: loom.ready().status == 200, "/ready 200")
     before = len(world.book.acknowledged)
-    wait_for(lambda: len(world.book.acknowledged) > before + 100, "204s again", 30)
+    wait_for(lambda: len(world.book.acknowledged) > before + 100, "204s again")
     loom.kill()
     sensors.stop()
     world.check_cuts(8, "cut")
@@ -215,11 +215,11 @@ def test_checkpoint_fails(tmp_path, error, killed_at_the_end):
     loom = world.start()
     world.set_faults(f"write outbox.db {error} 0 0", f"sync outbox.db {error} 0 0")
     sensors = rig.Sensors(loom, world.book, position=world.position)
-    wait_for(world.faults_hit, "a checkpoint", 30)
+    wait_for(world.faults_hit, "a checkpoint")
     time.sleep(0.2)
     world.set_faults()
     before = len(world.book.acknowledged)
-    wait_for(lambda: len(world.book.acknowledged) > before + 100, "204s again", 30)
+    wait_for(lambda: len(world.book.acknowledged) > before + 100, "204s again")
     world.server.always = None
     loom.kill()
     sensors.stop()
@@ -239,7 +239,7 @@ def test_start_on_a_failing_disk(tmp_path, killed_at_the_end):
     world.book.answered(batch, 503, world.position())
     world.set_faults()
     world.server.always = None
-    wait_for(lambda: loom.post(events.batch(batch)).status == 204, "204", 30)
+    wait_for(lambda: loom.post(events.batch(batch)).status == 204, "204")
     world.book.answered(batch, 204, world.position())
     rig.wait_drained(loom)
     loom.stop()
@@ -255,10 +255,10 @@ def test_stop_on_a_hanging_disk(tmp_path, killed_at_the_end):
     sensors = rig.Sensors(loom, world.book, position=world.position)
     wait_for(lambda: len(world.book.acknowledged) > 400, "some load")
     world.set_faults("sync outbox.db* -600000 0 0")
-    wait_for(lambda: world.book.statuses.get(503), "a 503", 30)
+    wait_for(lambda: world.book.statuses.get(503), "a 503")
     began = time.monotonic()
     loom.send_signal(signal.SIGTERM)
-    assert loom.wait(30) == 1
+    assert loom.wait() == 1
     assert 15 <= time.monotonic() - began
     assert loom.log(level="error", message=re.compile("hangs"))
     sensors.stop()
@@ -294,17 +294,17 @@ def test_disk_fills_and_drains(tmp_path, small_disk, killed_at_the_end):
     for _ in range(2):
         server.always = rig.Fault(status=503)
         sensors = rig.Sensors(loom, book)
-        wait_for(lambda: "outbox" in loom.ready().body.decode() and loom.ready().status == 503, "a full disk", 60)
+        wait_for(lambda: "outbox" in loom.ready().body.decode() and loom.ready().status == 503, "a full disk")
         sensors.stop()
         assert "No space left" in loom.reasons()
         assert book.statuses.get(503), "sensors hear 503"
         server.always = None
-        rig.wait_drained(loom, 60)
-        wait_for(lambda: loom.ready().status == 200, "/ready 200", 30)
+        rig.wait_drained(loom)
+        wait_for(lambda: loom.ready().status == 200, "/ready 200")
         batch = book.batch()
-        wait_for(lambda: loom.post(events.batch(batch)).status == 204, "204", 30)
+        wait_for(lambda: loom.post(events.batch(batch)).status == 204, "204")
         book.answered(batch, 204, 0)
-    rig.wait_drained(loom, 60)
+    rig.wait_drained(loom)
     loom.stop()
     rig.check(book, book.acknowledged, server, outbox)
     assert len(book.acknowledged) > 1000
@@ -321,15 +321,15 @@ def test_full_by_quota(tmp_path, killed_at_the_end):
         killed_at_the_end.append(loom)
         assert rig.wait_serving(loom)
         sensors = rig.Sensors(loom, book)
-        wait_for(lambda: "full" in loom.ready().body.decode(), "a full outbox", 60)
-        wait_for(lambda: book.statuses.get(503, 0) > 3, "503", 60)
+        wait_for(lambda: "full" in loom.ready().body.decode(), "a full outbox")
+        wait_for(lambda: book.statuses.get(503, 0) > 3, "503")
         loom.kill()
         sensors.stop()
     server.always = None
     loom = rig.start(tmp_path / "last", server, outbox, max_bytes=1000000)
     killed_at_the_end.append(loom)
     assert rig.wait_serving(loom)
-    rig.wait_drained(loom, 60)
+    rig.wait_drained(loom)
     loom.stop()
     rig.check(book, book.acknowledged, server, outbox)
     server.stop()

@@ -47,7 +47,7 @@ def test_what_cannot_be_printed_is_a_failure(tmp_path, word):
             env=process.environment(),
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=20 * process.PATIENCE,
+            timeout=60 * process.PATIENCE,
             check=False,
         )
     assert result.returncode == 1
@@ -453,7 +453,7 @@ def test_closed_standard_descriptors(tmp_path, short_path, closed):
         with Connection(str(listen)) as connection:
             assert connection.post(b"[{}]", token=TOKEN).status == 204
         child.send_signal(signal.SIGTERM)
-        assert child.wait(20 * process.PATIENCE) == 0
+        assert child.wait(60 * process.PATIENCE) == 0
     finally:
         if child.poll() is None:
             child.kill()
@@ -471,7 +471,7 @@ def test_closed_standard_output(tmp_path, closed):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         preexec_fn=lambda: [os.close(fd) for fd in closed],
-        timeout=20 * process.PATIENCE,
+        timeout=60 * process.PATIENCE,
         check=False,
     )
     assert result.returncode == 1

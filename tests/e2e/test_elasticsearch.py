@@ -63,7 +63,7 @@ class Feed:
     def send(self, count=10, pad=0):
         """Until it is acknowledged, as a sensor does that was told 503."""
         made = self.make(count, pad)
-        wait_for(lambda: self.offer(made) == 204, "204", 30)
+        wait_for(lambda: self.offer(made) == 204, "204")
 
     def named(self):
         """What /ready says, whatever its status: with an outbox, an output that is away keeps no sensor away."""
@@ -97,7 +97,7 @@ class Feed:
             found[number] = letter
         return found
 
-    def settled(self, seconds=30):
+    def settled(self, seconds=60):
         """Waits until every event that was acknowledged is delivered or dead, checks that none is both, and that what is delivered
         has every byte as it was sent. Gives both."""
 
@@ -303,7 +303,7 @@ def test_refusal_is_named(feed, server, status):
     wait_for(lambda: f"{status} " in feed.named(), "/ready to name the status")
     assert server.url in feed.named()
     server.always = None
-    wait_for(lambda: feed.offer(made) == 204, "204", 30)
+    wait_for(lambda: feed.offer(made) == 204, "204")
     feed.settled()
 
 
@@ -339,7 +339,7 @@ def test_too_large_is_halved(feed, server):
     feed.send(100, pad=40)
     made = [events.event(n=feed.next + i, pad="%x" % (3**900 + i * 7**300)) for i in range(40)]  # hard to compress
     feed.next += 40
-    wait_for(lambda: feed.offer(made) == 204, "204", 30)
+    wait_for(lambda: feed.offer(made) == 204, "204")
     feed.settled()
     assert feed.dead() == {}
     assert any(bulk.status == 413 for bulk in server.bulks())
@@ -350,7 +350,7 @@ def test_one_event_too_large(feed, server):
     server.max_body = 3000
     giant = events.event(n=1000, pad="%x" % 3**40000)
     made = feed.make(10) + [giant]
-    wait_for(lambda: feed.offer(made) == 204, "204", 30)
+    wait_for(lambda: feed.offer(made) == 204, "204")
     _, dead = feed.settled()
     assert set(dead) == {1000}
     assert dead[1000]["status"] == 413
@@ -449,7 +449,7 @@ def test_trouble_of_the_output(feed, server, trouble):
     wait_for(lambda: trouble[1] in feed.named() and "loom-events" in feed.named(), "/ready to name it")
     assert feed.dead() == {}
     server.rule = None
-    wait_for(lambda: feed.offer(made) == 204, "204", 30)
+    wait_for(lambda: feed.offer(made) == 204, "204")
     feed.settled()
     assert feed.dead() == {}
 
@@ -464,7 +464,7 @@ def test_one_bad_index_of_many(start_loom, server, tmp_path):
     assert feed.offer(old) == 204
     for _ in range(20):
         feed.send(10)
-    wait_for(lambda: len(feed.stored()) == 210, "all events but the old one", 10)
+    wait_for(lambda: len(feed.stored()) == 210, "all events but the old one")
     assert feed.loom.metrics().sum("loom_output_up") == 1
     waits = [json.loads(line) for line in feed.loom.log_lines if "have to wait" in line]
     assert ["index_closed_exception, index spip-2001" in line["reason"] for line in waits] == [True], "once a minute"
@@ -564,7 +564,7 @@ def test_wrong_password_then_right(start_loom, tmp_path, durable):
         assert server.count() == 0
         no_secret_in(feed)
         server.password = SECRET
-        wait_for(lambda: feed.offer(made) == 204, "204", 30)
+        wait_for(lambda: feed.offer(made) == 204, "204")
         feed.settled()
         feed.wait_up()
         expect_authorization(server, "Basic " + base64.b64encode(f"loom:{SECRET}".encode()).decode())
@@ -580,7 +580,7 @@ def test_wrong_api_key_then_right(start_loom, tmp_path, durable):
         assert server.count() == 0 and feed.dead() == {}
         no_secret_in(feed)
         server.api_key = SECRET
-        wait_for(lambda: feed.offer(made) == 204, "204", 30)
+        wait_for(lambda: feed.offer(made) == 204, "204")
         feed.settled()
         feed.wait_up()
         expect_authorization(server, "ApiKey " + SECRET)
@@ -830,7 +830,7 @@ def test_down_at_start(start_loom, tmp_path, durable):
         assert feed.offer(made) == (204 if durable else 503)
         wait_for(lambda: "Connection refused" in feed.named(), "/ready to name it")
         server.start()
-        wait_for(lambda: feed.offer(made) == 204, "204", 30)
+        wait_for(lambda: feed.offer(made) == 204, "204")
         feed.settled()
     finally:
         server.stop()

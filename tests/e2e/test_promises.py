@@ -66,7 +66,7 @@ def dead(outbox):
 
 
 def drained(loom):
-    wait_for(lambda: loom.metrics().sum("loom_store_events") == 0, "an empty outbox", 30)
+    wait_for(lambda: loom.metrics().sum("loom_store_events") == 0, "an empty outbox")
 
 
 def test_acked_is_safe(start, server):
@@ -76,7 +76,7 @@ def test_acked_is_safe(start, server):
         server.always = Fault(status=503) if i == 1 else None
         loom = start()
         load = Load(loom, first=100000 * i)
-        wait_for(lambda: len(load.acknowledged) > 500, "acknowledged events", 30)  # pylint: disable=cell-var-from-loop
+        wait_for(lambda: len(load.acknowledged) > 500, "acknowledged events")  # pylint: disable=cell-var-from-loop
         killed(loom)
         load.stop()
         acknowledged |= load.acknowledged

@@ -2,6 +2,7 @@
 """The end: orderly by SIGTERM or SIGINT, at once by a second one, and by force. What was acknowledged is out in every
 case."""
 
+import re
 import signal
 import time
 
@@ -9,8 +10,13 @@ import pytest
 
 from loomtest import events
 from loomtest.load import Load, check_kept
-from loomtest.process import PATIENCE, TOKEN, Drain, wait_for
+from loomtest.process import TOKEN, Drain, wait_for
 from loomtest.wire import Closed, Connection, request
+
+
+def forced(loom):
+    """Whether the end had to be: no clock tells it on a busy machine, so ask the log."""
+    return bool(loom.log(message=re.compile("cutting them off")))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -18,10 +24,9 @@ def test_under_load(start_loom, number):
     loom = start_loom({"server": {"workers": 2}})
     load = Load(loom, threads=4)
     wait_for(lambda: len(load.acknowledged) >= 1000, "some load")
-    began = time.monotonic()
     loom.stop(number)
-    assert time.monotonic() - began < 15 * PATIENCE
     load.stop()
+    assert not forced(loom)
     numbers = check_kept(load.acknowledged, loom.output)
     assert len(numbers) == loom.output.count(b"\n"), "a line stands twice"
     assert set(load.statuses) <= {204, 503}, load.statuses
@@ -55,11 +60,10 @@ def test_a_refused_body_does_not_hold_up_the_end(start_loom, rest):
     with loom.connect() as connection:
         connection.send(request(body=b"", length=10))
         assert connection.read().status == 401
-        began = time.monotonic()
         loom.send_signal(signal.SIGTERM)
         connection.send(rest)
         loom.stop()
-        assert time.monotonic() - began < 5 * PATIENCE
+        assert not forced(loom)
 
 
 def draining(loom):
@@ -101,10 +105,9 @@ def test_a_second_signal_ends_it_at_once(start_loom, first, second):
         loom.send_signal(first)
         wait_for(lambda: draining(loom), "/ready to say draining")
         loom.send_signal(second)
-        began = time.monotonic()
         loom.expected_status = 128 + second  # as a shell says it: this was no orderly end
         loom.stop()
-        assert time.monotonic() - began < 5 * PATIENCE
+        assert not forced(loom)
 
 
 @pytest.mark.slow
@@ -113,8 +116,9 @@ def test_a_client_that_never_ends_is_cut_off(start_loom):
     loom = start_loom(METRICS)
     with half_sent(loom, b"[{}]"):
         began = time.monotonic()
-        loom.stop(seconds=18)
-        assert 13 < time.monotonic() - began < 18 * PATIENCE
+        loom.stop(seconds=45)
+        assert 13 < time.monotonic() - began
+    assert forced(loom)
     assert loom.lines() == []
 
 
@@ -124,7 +128,7 @@ def test_blocked_output_does_not_hold_up_the_end(start_loom, pipe):
     loom = start_loom({"output": {"ack_timeout_ms": 500}}, stdout=pipe.writer)
     load = Load(loom, threads=2, batch=10, pad=500)
     wait_for(lambda: load.statuses.get(503, 0) >= 2, "503")
-    loom.stop(seconds=19)
+    loom.stop(seconds=45)
     load.stop()
     pipe.close_writer()
     output = b""
@@ -195,9 +199,8 @@ def test_idle_connections_do_not_hold_it_up(start_loom, tls_config, tls_client):
         connections = [loom.connect(tls=tls) for _ in range(20)] + [Connection(loom.ingest) for _ in range(5)]
         for connection in connections[:20]:
             assert connection.post(b"[]", token=TOKEN).status == 204
-        began = time.monotonic()
         loom.stop()
-        assert time.monotonic() - began < 5 * PATIENCE
+        assert not forced(loom)
         for connection in connections:
             connection.close()
 

@@ -59,7 +59,7 @@ def test_time_outs(start_loom, tls_config):
         watch("handshake begun", secure, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     ]
     for thread in threads:
-        thread.join(60 * PATIENCE)
+        thread.join(120 * PATIENCE)
         assert not thread.is_alive()
     for name, least, most in [
         ("headers", 9, 14),

@@ -99,7 +99,7 @@ def start(tmp_path):
     yield start_loom
     try:
         for loom in started:
-            loom.stop(seconds=30)
+            loom.stop()
     finally:
         for loom in started:
             loom.kill()

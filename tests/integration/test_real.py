@@ -149,7 +149,7 @@ def trouble(service, start, index, begin, named, end):
     drained(loom)
     begin()
     second = Sending(loom, 500, 1000).join()
-    wait_for(lambda: any(word in names(loom) for word in named), f"/ready to say {named}", 30)
+    wait_for(lambda: any(word in names(loom) for word in named), f"/ready to say {named}")
     assert service.count(index) in (0, 500)
     end()
     drained(loom)
@@ -179,7 +179,7 @@ def test_closed_index(service, start, index):
     drained(loom)
     close()
     second = Sending(loom, 500, 1000).join()
-    wait_for(lambda: "index_closed_exception" in names(loom), "/ready to name the closed index", 30)
+    wait_for(lambda: "index_closed_exception" in names(loom), "/ready to name the closed index")
     count_nothing()
     drained(loom)
     check_all(service, index, first + second)
@@ -199,7 +199,7 @@ def test_wrong_password(services, start, index):
     output = {"elasticsearch_user": "loom"}
     loom = start(service, index, output=output, env={"LOOM_ELASTICSEARCH_PASS": secret})
     sent = Sending(loom, 0, 1000).join()
-    wait_for(lambda: "401" in names(loom), "/ready to say 401", 30)
+    wait_for(lambda: "401" in names(loom), "/ready to say 401")
     assert loom.metrics().sum("loom_output_up") == 0
     set_password(secret)
     drained(loom)
@@ -212,7 +212,7 @@ def test_unknown_authority(services, start, index):
     service = services("opensearch-tls")
     loom = start(service, index, output={"elasticsearch_ca_file": ""})
     assert loom.post(events.batch(spip_events(0, 10))).status == 204
-    wait_for(lambda: "certificate" in names(loom), "/ready to name the certificate", 30)
+    wait_for(lambda: "certificate" in names(loom), "/ready to name the certificate")
     assert service.count(index) == 0
 
 
@@ -221,9 +221,9 @@ def test_restart_in_the_middle(services, start, index):
     service = services("elasticsearch")
     loom = start(service, index)
     sending = Sending(loom, 0, 30000, pause=0.3)
-    wait_for(lambda: service.count(index) > 2000, "some deliveries", 60)
+    wait_for(lambda: service.count(index) > 2000, "some deliveries")
     service.stop()
-    wait_for(lambda: loom.metrics().sum("loom_output_up") == 0, "the output to be down", 60)
+    wait_for(lambda: loom.metrics().sum("loom_output_up") == 0, "the output to be down")
     service.start()
     service.wait()
     sent = sending.join()

@@ -47,7 +47,7 @@ class Load:
     def stop(self):
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
             assert not thread.is_alive()
 
 

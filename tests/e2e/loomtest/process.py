@@ -33,8 +33,8 @@ SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime er
 RFC3339_UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")
 
 
-def wait_for(condition, what, seconds=10.0):
-    """Calls condition until it gives something true, and returns that."""
+def wait_for(condition, what, seconds=60.0):
+    """Calls condition until it gives something true, and returns that. Plenty of time: it costs nothing when all is well."""
     deadline = time.monotonic() + seconds * PATIENCE
     while True:
         result = condition()
@@ -79,7 +79,7 @@ def environment(extra=None, sensors=True):
     return env
 
 
-def run(*arguments, cwd=None, env=None, seconds=20, stdin=subprocess.DEVNULL):
+def run(*arguments, cwd=None, env=None, seconds=60, stdin=subprocess.DEVNULL):
     """Loom as a command that is expected to end by itself. Text of both streams and the exit status."""
     result = subprocess.run(
         [BINARY, *map(str, arguments)],
@@ -175,7 +175,7 @@ class Loom:
             data = data[: data.rfind("\n") + 1]
         return data.removesuffix("\n").split("\n") if data else []
 
-    def until(self, condition, what, seconds=10.0):
+    def until(self, condition, what, seconds=60.0):
         """Waits for something that shows in the output or the log. condition() is called under the lock."""
         deadline = time.monotonic() + seconds * PATIENCE
         with self._changed:
@@ -225,7 +225,7 @@ class Loom:
         records = [json.loads(line) for line in self.log_lines]
         return [record for record in records if all(match(record, key, wanted) for key, wanted in fields.items())]
 
-    def wait_log(self, seconds=10.0, **fields):
+    def wait_log(self, seconds=60.0, **fields):
         return self.until(lambda: self.log(**fields), f"a log line with {fields}", seconds)
 
     # --- start and end
@@ -254,10 +254,10 @@ class Loom:
         self.signalled = True
         self.process.send_signal(number)
 
-    def wait(self, seconds=20.0):
+    def wait(self, seconds=40.0):
         status = self.process.wait(seconds * PATIENCE)
         for thread in self._threads:
-            thread.join(5 * PATIENCE)
+            thread.join(60 * PATIENCE)
         return status
 
     def kill(self):
@@ -265,7 +265,7 @@ class Loom:
             self.process.kill()
         self.wait()
 
-    def stop(self, number=signal.SIGTERM, seconds=20.0):
+    def stop(self, number=signal.SIGTERM, seconds=40.0):
         """Asks it to end, if nobody has yet (a second signal would end it at once), and checks what holds for every
         run: it ends in time, with the expected status, without a sanitizer report, with a log that is one."""
         if self.process.poll() is None:
@@ -399,6 +399,6 @@ class Drain:
     def finish(self):
         """Reads what is left and gives all of it; for when nothing more is written."""
         self._finish.set()
-        self._thread.join(30)
+        self._thread.join(60 * PATIENCE)
         assert not self._thread.is_alive(), "more and more is written"
         return bytes(self.data)

@@ -93,7 +93,7 @@ def request(
 class Connection:
     """One client connection; with `tls` (an SSLContext) the handshake is done here."""
 
-    def __init__(self, address, tls=None, timeout=20.0, receive_buffer=None):
+    def __init__(self, address, tls=None, timeout=60.0, receive_buffer=None):
         family = (
             socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         )
@@ -216,7 +216,7 @@ class Connection:
             self.socket.settimeout(before)
 
 
-def closed_at_once(address, timeout=5.0):
+def closed_at_once(address, timeout=30.0):
     """Whether a new connection is closed by the server without a word."""
     try:
         with Connection(address, timeout=timeout) as connection:
