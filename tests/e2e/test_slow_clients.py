@@ -13,10 +13,10 @@ from loomtest.process import PATIENCE, TOKEN, wait_for
 from loomtest.wire import Closed, Connection, request
 
 
-def ends_after(connection):
-    """Seconds until the server ends the connection, and what it said before."""
-    connection.socket.settimeout(45 * PATIENCE)
-    began, said = time.monotonic(), b""
+def ends_after(connection, began):
+    """Seconds from `began` until the server ends the connection, and what it said before."""
+    connection.socket.settimeout(100 * PATIENCE)
+    said = b""
     try:
         while data := connection.socket.recv(4096):
             said += data
@@ -33,12 +33,13 @@ def test_time_outs(start_loom, tls_config):
 
     def watch(name, target, sent, drip=b""):
         def run():
+            began = time.monotonic()
             with Connection(target.ingest) as connection:
                 connection.send(sent)
                 stop = threading.Event()
                 if drip:
                     threading.Thread(target=_drip, args=(connection, drip, stop), daemon=True).start()
-                results[name] = ends_after(connection)
+                results[name] = ends_after(connection, began)
                 stop.set()
 
         thread = threading.Thread(target=run)
@@ -62,12 +63,12 @@ def test_time_outs(start_loom, tls_config):
         thread.join(120 * PATIENCE)
         assert not thread.is_alive()
     for name, least, most in [
-        ("headers", 9, 14),
-        ("headers in drips", 9, 14),
-        ("body", 28, 35),
-        ("chunked body", 28, 35),
-        ("handshake", 9, 14),
-        ("handshake begun", 9, 14),
+        ("headers", 9, 25),
+        ("headers in drips", 9, 25),
+        ("body", 28, 55),
+        ("chunked body", 28, 55),
+        ("handshake", 9, 25),
+        ("handshake begun", 9, 25),
     ]:
         seconds, said = results[name]
         assert least < seconds < most * PATIENCE, (name, seconds)
@@ -96,7 +97,7 @@ def test_many_stalled_clients_do_not_slow_the_others(start_loom):
     began = time.monotonic()
     for n in range(20):
         assert loom.post(b"[{}]").status == 204
-    assert time.monotonic() - began < 5 * PATIENCE
+    assert time.monotonic() - began < 9 * PATIENCE, "as long as the others may stall"
     for connection in stalled:
         connection.close()
 
@@ -168,10 +169,10 @@ def test_random_bytes(start_loom):
         for _ in range(generator.randrange(1, 6)):
             noise[generator.randrange(len(noise))] = generator.randrange(256)
         with loom.connect() as connection:
-            connection.send(bytes(noise))
-            connection.socket.shutdown(socket.SHUT_WR)
             try:
+                connection.send(bytes(noise))
+                connection.socket.shutdown(socket.SHUT_WR)
                 assert connection.read().status in (204, 400, 401, 404, 405, 413, 415, 431)
-            except (Closed, ConnectionResetError):
+            except (Closed, OSError):  # it may have gone before all was sent
                 pass
     assert loom.post(b"[]").status == 204

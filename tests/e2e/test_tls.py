@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTPS: versions, ALPN, large bodies, broken clients, and what is wrong with a certificate at start."""
 
+import os
 import socket
 import ssl
 import struct
@@ -119,7 +120,7 @@ def test_session_is_resumed(start_loom, tls_config, certificate):
     with loom.connect(tls=client) as connection:
         assert connection.post(b"[]", token=TOKEN).status == 204
         session = connection.socket.session
-    raw = socket.create_connection(loom.ingest, timeout=10)
+    raw = socket.create_connection(loom.ingest, timeout=60)
     with client.wrap_socket(raw, server_hostname="localhost", session=session) as second:
         assert second.session_reused
 
@@ -195,12 +196,12 @@ def test_garbage_in_the_handshake(start_loom, tls_config, tls_client):
         b"\x80\x2e\x01\x03\x01",
     ):
         with Connection(loom.ingest) as connection:
-            connection.send(garbage)
-            connection.socket.shutdown(socket.SHUT_WR)
             try:
+                connection.send(garbage)
+                connection.socket.shutdown(socket.SHUT_WR)
                 while connection.socket.recv(4096):
                     pass
-            except ConnectionResetError:
+            except OSError:  # it may be closed before all is said
                 pass
     with loom.connect(tls=tls_client) as connection:
         assert connection.post(b"[]", token=TOKEN).status == 204
@@ -284,9 +285,11 @@ def test_broken_certificate_at_start(tmp_path, broken, name):
 
 
 def test_no_answer_after_a_failed_start(tmp_path, certificate):
-    """Nothing listens when the start has failed: the port is free again."""
+    """Nothing listens when the start has failed."""
+    # An address of loopback's that no other test uses: there no port is given to anybody meanwhile.
+    host = f"127.{os.getpid() >> 16 & 127 | 128}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port = probe.getsockname()[1]
     path = tmp_path / "loom.toml"
     path.write_text(
@@ -295,7 +298,7 @@ def test_no_answer_after_a_failed_start(tmp_path, certificate):
                 {
                     "server": {
                         "tls": True,
-                        "listen_address": f"127.0.0.1:{port}",
+                        "listen_address": f"{host}:{port}",
                         "cert_file": certificate[0],
                         "key_file": tmp_path / "missing",
                     }
@@ -305,4 +308,4 @@ def test_no_answer_after_a_failed_start(tmp_path, certificate):
     )
     assert process.run("-config", path).returncode != 0
     with pytest.raises((ConnectionRefusedError, Closed)):
-        Connection(("127.0.0.1", port))
+        Connection((host, port))

@@ -170,10 +170,11 @@ class Loom:
     @property
     def log_lines(self):
         """Of standard error, as text. It is a file, not a pipe: what Loom has written is here at once."""
-        data = os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode()
-        if self.process.poll() is None:
-            data = data[: data.rfind("\n") + 1]
-        return data.removesuffix("\n").split("\n") if data else []
+        ended = self.process.poll() is not None  # asked first: then it has written all
+        data = os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0)
+        if not ended:
+            data = data[: data.rfind(b"\n") + 1]
+        return data.decode().removesuffix("\n").split("\n") if data else []
 
     def until(self, condition, what, seconds=60.0):
         """Waits for something that shows in the output or the log. condition() is called under the lock."""
