@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -236,6 +237,12 @@ def wait_drained(loom, seconds=60.0):
         if time.monotonic() > deadline:
             raise AssertionError(f"not drained: {metrics.sum('loom_store_events')} events; log:\n" + loom.log_text())
         time.sleep(0.01)
+
+
+def events_on_disk(loom):
+    """What is open by the last commit."""
+    done = subprocess.run([BINARY, "outbox", "-config", loom.config_path], capture_output=True, text=True, check=True)
+    return int(re.search(r"^events: +(\d+)$", done.stdout, re.MULTILINE)[1])
 
 
 def crash_points():

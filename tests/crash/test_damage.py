@@ -51,9 +51,7 @@ class Store:
         for batch in delivered[:2]:
             assert loom.post(events.batch(batch)).status == 204
         wait_for(lambda: server.count() == len(wanted), "some deliveries")
-        commits = loom.metrics().sum("loom_store_commit_duration_seconds_count")
-        wait_for(lambda: loom.metrics().sum("loom_store_events") == self._open(wanted), "them to be settled")
-        wait_for(lambda: loom.metrics().sum("loom_store_commit_duration_seconds_count") > commits, "that on disk")
+        wait_for(lambda: rig.events_on_disk(loom) == self._open(wanted), "them to be settled on disk")
         if orderly:
             loom.stop()
         else:

@@ -36,16 +36,20 @@ class Rounds:
         self.outbox = tmp_path / "outbox"
         self.looms, self.tmp_path = looms, tmp_path
 
-    def round(self, seconds, point=None, pause=0.0):
-        """A Loom that is killed, by a point or after a while. True: by the point. With a pause between its batches a single
-        sensor sends, without one several do."""
+    def round(self, seconds, point=None, pause=0.0, least=0):
+        """A Loom that is killed, by a point or after a while; a while in which at least so many events are acknowledged. True: by
+        the point. With a pause between its batches a single sensor sends, without one several do."""
         env = {"LOOM_CRASH_AT": point} if point else None
         loom = rig.start(self.tmp_path / f"round{len(self.looms)}", self.server, self.outbox, env=env)
         self.looms.append(loom)
         if rig.wait_serving(loom):
             sensors = rig.Sensors(loom, self.book, threads=1 if pause else 4, pause=pause)
+            before = len(self.book.acknowledged)
             deadline = time.monotonic() + seconds
+            at_most = deadline + 60 * PATIENCE
             while loom.process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            while loom.process.poll() is None and len(self.book.acknowledged) < before + least and time.monotonic() < at_most:
                 time.sleep(0.002)
             by_point = loom.process.poll() is not None
             loom.kill()
@@ -77,6 +81,10 @@ def test_acked_is_safe(tmp_path, seed, killed_at_the_end):
     rounds = Rounds(tmp_path, seed, killed_at_the_end)
     for _ in range(ROUNDS):
         rounds.round(rounds.choose.uniform(0.0, 0.5))
+    for _ in range(10 * ROUNDS):  # on a slow machine they come to less
+        if len(rounds.book.acknowledged) > 100 * ROUNDS:
+            break
+        rounds.round(rounds.choose.uniform(0.0, 2.0))
     rounds.finish()
     assert len(rounds.book.acknowledged) > 100 * ROUNDS, "the sensors were busy"
 
@@ -110,13 +118,13 @@ def test_at_point(tmp_path, point, killed_at_the_end):
             spool(rounds.outbox, rounds.book, 1000000 + 1000 * i)
         if point.startswith("salvage-"):
             rounds.server.always = rig.Fault(status=503)
-            rounds.round(0.3)
+            rounds.round(0.3, least=100)
             rounds.server.always = None
             break_header(rounds.outbox)
         nth = 1 if point.startswith(PREPARED) else (1, 2, 7)[i]
         # What the pump has settled rides along with the next batches, unless there are none for a while.
         pause = 0.4 if point.endswith("-settle") and point.startswith("store-") else 0.0
-        hit = rounds.round(10 * PATIENCE, f"{point}:{nth}", pause)
+        hit = rounds.round(60 * PATIENCE, f"{point}:{nth}", pause)
         assert hit, f"{point} was not passed {nth} times"
     rounds.finish()
     rounds.server.stop()
@@ -133,7 +141,9 @@ def test_repeat_is_harmless(tmp_path, killed_at_the_end):
         killed_at_the_end.append(loom)
         assert rig.wait_serving(loom)
         deadline = time.monotonic() + rounds.choose.uniform(0.1, 0.4)
-        while time.monotonic() < deadline:
+        posts = 0
+        while posts < 8 or time.monotonic() < deadline:  # more than there are batches, in all
+            posts += 1
             batch = rounds.choose.choice(batches)
             if loom.post(events.batch(batch)).status == 204:
                 rounds.book.acknowledged.update((json.loads(event)["n"], 0) for event in batch)
