@@ -14,7 +14,7 @@
 #include "enrich/mmdb_build.h"
 #include "store/memory.h"
 
-#define SOON_NS (30 * NS_PER_S) // for what takes milliseconds on an idle machine
+#define SOON_NS (60 * NS_PER_S) // for what takes milliseconds on an idle machine
 
 struct rig_answer rig_answer;
 

@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "rig.h"
 
-#define SOON_NS (30 * NS_PER_S)
+#define SOON_NS (60 * NS_PER_S)
 #define DOWN    "{\"reason\":\"output\",\"detail\":\"test: \\\"not\\\" now\"}"
 
 static void assert_ready(struct rig *rig, const char *expected) // NULL: ready

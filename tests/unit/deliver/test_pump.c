@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -28,7 +29,7 @@
 
 #define EVENTS_MAX 20000
 #define LINE_BYTES 8
-#define SOON_NS    (30 * NS_PER_S) // for what takes milliseconds on an idle machine
+#define SOON_NS    (60 * NS_PER_S) // for what takes milliseconds on an idle machine
 
 struct fake {
     struct sink sink;
@@ -476,7 +477,7 @@ static void stuck_is_down(void **state)
 {
     (void)state;
     struct pump_state now;
-    start_with(&fake_ops, 1, 20);
+    start_with(&fake_ops, 1, 500); // and not for the time that it takes to tell of a delivery
     set(&script.blocked, true);
     append(1);
     wait_up(false, &now);
@@ -664,6 +665,8 @@ static void blocked_stdout(void **state)
     append(20000); // 160 kB, and nobody reads
     wait_up(false, &now);
     assert_memory_equal(now.reason, "stdout: blocked for ", 20);
+    for (int in_pipe = 0; in_pipe < 65536; poll(NULL, 0, 1)) // and not just slow
+        assert_int_equal(ioctl(ends[0], FIONREAD, &in_pipe), 0);
     int64_t begin_ns = clock_mono_ns();
     uint64_t given_back = stop(50);
     int64_t took_ns = clock_mono_ns() - begin_ns;

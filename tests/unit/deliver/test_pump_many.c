@@ -20,6 +20,16 @@
 
 // Several hand-overs at once, retries of single events, outputs in trouble, poisonous events, dead letters, the end.
 
+// A hand-over is counted when it begins, and its events are answered before it ends: what it ended with comes a little later.
+static void wait_last_error(const char *word, struct pump_state *state)
+{
+    int64_t deadline_ns = clock_mono_ns() + SOON_NS;
+    for (pump_state(worker.pump, state); strcmp(state->last_error, word) != 0; pump_state(worker.pump, state)) {
+        assert_true(clock_mono_ns() < deadline_ns);
+        poll(NULL, 0, 1);
+    }
+}
+
 // ---- Hand-overs
 
 static void several_at_once_end_in_any_order(void **state)
@@ -29,7 +39,8 @@ static void several_at_once_end_in_any_order(void **state)
     script.backwards = true;
     rig_start(1, 1);
     for (unsigned i = 0; i < 40; i++)
-        rig_append(3);
+        rig_append_padded(3, 0);
+    store_kick(worker.store); // all at once, so that there is always a next hand-over
     rig_wait_answers(40);
     rig_stop_clean();
     assert_int_equal(script.most_in_flight, 4);
@@ -127,8 +138,7 @@ static void durable_events_wait_no_longer_than_told(void **state)
     script.limits.linger_ms = 100;
     rig_start(1, 1);
     int64_t begin_ns = clock_mono_ns();
-    rig_append(4);
-    poll(NULL, 0, 20);
+    rig_append_padded(4, 0);
     rig_append(4);
     rig_wait_answers(2);
     assert_int_equal(rig_calls(), 1);
@@ -158,9 +168,8 @@ static void one_event_neither_blocks_nor_repeats_the_rest(void **state)
     for (unsigned i = 0; i < 100; i++)
         rig_append(10);
     rig_wait_answers(98); // all but the two that have such an event
-    pump_state(worker.pump, &now);
+    wait_last_error("retry", &now);
     assert_true(now.up);
-    assert_string_equal(now.last_error, "retry");
     rig_wait_answers(100);
     rig_stop_clean();
     for (unsigned i = 0; i < 1000; i++)
@@ -189,11 +198,18 @@ static void retries_that_are_due_go_together(void **state)
     script.limits.max_events = 10;
     for (unsigned i = 0; i < 1000; i += 5)
         script.retries[i] = 1;
-    rig_start(200, 200);
+    rig_start(1000, 1000);
     rig_append(1000);
-    rig_wait_answers(1);
+    rig_wait_events(800);
+    // All hand-overs that may be under way stand still until every retry is due.
+    __atomic_store_n(&script.held, true, __ATOMIC_RELEASE);
+    rig_append(40);
+    rig_wait_calls(104);
+    poll(NULL, 0, 1200);
+    __atomic_store_n(&script.held, false, __ATOMIC_RELEASE);
+    rig_wait_answers(2);
     rig_stop_clean();
-    assert_in_range(rig_calls(), 120, 160); // 100, and those 200 again in full ones
+    assert_in_range(rig_calls(), 104 + 20, 104 + 60); // those 200 again in full ones
 }
 
 // The room for what is tried again is bounded: when it is full the output is down for all others, and that is said.
@@ -316,9 +332,7 @@ static void busy_output_gets_its_time(void **state)
     script.delay_ms = -1;
     rig_start(1, 1);
     rig_append(10);
-    rig_wait_calls(1);
-    poll(NULL, 0, 5);
-    pump_state(worker.pump, &now);
+    wait_last_error("busy", &now);
     assert_true(now.up); // for 300 ms sensors can wait
     rig_wait_calls(2);
     __atomic_store_n(&script.result, SINK_OK, __ATOMIC_RELEASE);
@@ -326,7 +340,6 @@ static void busy_output_gets_its_time(void **state)
     rig_stop_clean();
     for (unsigned i = 1; i < rig_calls(); i++)
         assert_in_range(script.call[i].at_ns - script.call[i - 1].done_ns, 300 * NS_PER_MS, SOON_NS);
-    assert_string_equal(now.last_error, "busy");
 }
 
 static void long_busy_is_down(void **state)
@@ -409,9 +422,11 @@ static void poisonous_event_is_found(void **state)
     rig_start(1, 10);
     rig_append(1000);
     rig_wait_events(999);
-    unsigned calls = rig_calls();
-    assert_in_range(calls, 10, 40); // three of the whole, then two for each halving
-    rig_append(10);                 // others go on, and it stays
+    unsigned calls = rig_calls(), of_several = 0;
+    for (unsigned i = 0; i < calls; i++)
+        of_several += script.call[i].events > 1;
+    assert_in_range(of_several, 10, 40); // three of the whole, then two for each halving; alone it is tried for ever
+    rig_append(10);                      // others go on, and it stays
     rig_wait_events(1009);
     rig_wait_calls(calls + 5);
     assert_int_equal(counter_get(&pump_sink_stats(worker.pump)->rejected), 0);
@@ -488,12 +503,14 @@ static void long_failure_makes_no_crumbs(void **state)
     rig_wait_up(false, &now);
     rig_wait_calls(600);
     __atomic_store_n(&script.result, SINK_OK, __ATOMIC_RELEASE);
-    unsigned before = rig_calls();
     rig_wait_answers(50);
     rig_stop_clean();
-    assert_in_range(rig_calls() - before, 40, 150);
+    unsigned well = 0;
+    for (unsigned i = 0; i < rig_calls(); i++)
+        well += script.call[i].result == SINK_OK;
+    assert_in_range(well, 40, 150);
     assert_int_equal(rig_logged("\"output down\""), 1);
-    assert_in_range(calls_with(1), 1, 600);
+    assert_true(calls_with(1) > 0);
 }
 
 // Nobody brings anything else, so nothing shows that the output lives: intake is open again when the sensor of that event
@@ -561,11 +578,11 @@ static void busy_output_of_a_memory_store_is_tried_again(void **state)
     rig_append(2);
     rig_wait_answers(1);
     assert_int_equal(worker.batches[0]->status, -EAGAIN);
-    pump_state(worker.pump, &now);
-    assert_false(now.up);
     __atomic_store_n(&script.result, SINK_OK, __ATOMIC_RELEASE);
     rig_wait_up(true, &now);
     assert_in_range(clock_mono_ns() - script.call[0].done_ns, 400 * NS_PER_MS, SOON_NS);
+    assert_int_equal(rig_logged("\"output down\""), 1);
+    assert_int_equal(rig_logged("output is tried again"), 1);
     rig_append(3);
     rig_wait_answers(2);
     assert_int_equal(worker.answered_safe, 1);

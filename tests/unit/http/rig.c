@@ -17,7 +17,7 @@
 
 #include "base/mem.h"
 
-enum { LATER_MS = 5, PATIENCE_S = 30 };
+enum { LATER_MS = 5, PATIENCE_S = 60 };
 
 // What the handler keeps of a request.
 struct visit {

@@ -397,7 +397,7 @@ static int remove_dir(void **state)
 
 int main(void)
 {
-    alarm(120);
+    alarm(240);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_accepts),

@@ -95,14 +95,10 @@ static void test_timer_moves(void **state)
     loop_timer_stop(&again.timer);
     loop_timer_start(loop, &again.timer, 40, on_probe);
 
-    loop_run(loop);
-    assert_int_equal(earlier.fired, 1);
-    assert_int_equal(later.fired, 0);
-    loop_run(loop);
-    assert_int_equal(again.fired, 1);
-    assert_int_equal(later.fired, 0);
-    loop_run(loop);
+    while (later.fired == 0)
+        loop_run(loop); // one is due, or several after a while in which the machine had no time
     assert_int_equal(later.fired, 1);
+    assert_true(earlier.fired_ns <= again.fired_ns && again.fired_ns <= later.fired_ns);
     assert_true(later.fired_ns - start_ns >= 120 * NS_PER_MS - TICK_NS);
     assert_int_equal(earlier.fired + again.fired, 2);
     assert_int_equal(stopped.fired, 0);
@@ -501,7 +497,7 @@ static void test_free_closes_what_is_open(void **state)
 
 int main(void)
 {
-    alarm(120); // a lost wake-up ends the test
+    alarm(240); // a lost wake-up ends the test
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_timer_fires_once),

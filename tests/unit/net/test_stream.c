@@ -242,7 +242,7 @@ static void test_expected_bytes_come_together(void **state)
 
 int main(void)
 {
-    alarm(120); // a lost wake-up ends the test
+    alarm(240); // a lost wake-up ends the test
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_back_pressure),
