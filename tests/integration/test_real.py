@@ -223,11 +223,12 @@ def test_restart_in_the_middle(services, start, index):
     sending = Sending(loom, 0, 30000, pause=0.3)
     wait_for(lambda: service.count(index) > 2000, "some deliveries")
     service.stop()
+    more = Sending(loom, 30000, 250)  # so that something is under way, however long the end of the server took
     wait_for(lambda: loom.metrics().sum("loom_output_up") == 0, "the output to be down")
     service.start()
     service.wait()
-    sent = sending.join()
-    assert sending.statuses[503] == 0, "the outbox takes everything meanwhile"
+    sent = sending.join() + more.join()
+    assert sending.statuses[503] + more.statuses[503] == 0, "the outbox takes everything meanwhile"
     drained(loom)
     check_all(service, index, sent)
     assert dead(loom) == []
@@ -244,7 +245,7 @@ def test_intake_stands(opensearch, start, index):
         sending = Sending(loom, 2000, 20000, connections=4, batch=100, pause=OUTAGE_S / 60)
         second = sending.join()
         assert sending.statuses[503] == 0
-        assert sending.longest_s < 5 * process.PATIENCE
+        assert sending.longest_s < 9 * process.PATIENCE, "not ack_timeout_ms"
         time.sleep(max(0, until - time.monotonic()))
         assert loom.metrics().sum("loom_store_events") >= 20000
         assert loom.ready().status == 200
