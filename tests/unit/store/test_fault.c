@@ -20,14 +20,25 @@
 // Atomic; errno of the call, 0: it works.
 static int sync_error, write_error;
 static unsigned syncs;
-static bool hold_reads; // they do not return, for HELD_S at most
-static unsigned reads_held;
+static bool hold_reads, hold_syncs; // they do not return, for HELD_S at most
+static unsigned reads_held, syncs_held;
 static pthread_t tester; // whose reads are not held
 
 enum { HELD_S = 20 };
 
+static void stay_while(const bool *held, unsigned *count)
+{
+    if (!__atomic_load_n(held, __ATOMIC_RELAXED))
+        return;
+    __atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < HELD_S * 1000 && __atomic_load_n(held, __ATOMIC_RELAXED); i++)
+        usleep(1000);
+    __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
+}
+
 static int failing_sync(int fd, long number)
 {
+    stay_while(&hold_syncs, &syncs_held);
     int error = __atomic_load_n(&sync_error, __ATOMIC_RELAXED);
     __atomic_fetch_add(&syncs, 1, __ATOMIC_RELAXED);
     if (error != 0) {
@@ -60,12 +71,8 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 
 ssize_t pread(int fd, void *data, size_t len, off_t at)
 {
-    if (__atomic_load_n(&hold_reads, __ATOMIC_RELAXED) && !pthread_equal(pthread_self(), tester)) {
-        __atomic_fetch_add(&reads_held, 1, __ATOMIC_RELAXED);
-        for (int i = 0; i < HELD_S * 1000 && __atomic_load_n(&hold_reads, __ATOMIC_RELAXED); i++)
-            usleep(1000);
-        __atomic_fetch_sub(&reads_held, 1, __ATOMIC_RELAXED);
-    }
+    if (!pthread_equal(pthread_self(), tester))
+        stay_while(&hold_reads, &reads_held);
     return syscall(SYS_pread64, fd, data, len, at);
 }
 
@@ -213,11 +220,11 @@ static void sums_stay_right(void **state)
     yard_close(yard);
 }
 
-static void wait_for_held_read(void)
+static void wait_for_held(const unsigned *count)
 {
-    for (int i = 0; i < 60000 && __atomic_load_n(&reads_held, __ATOMIC_RELAXED) == 0; i++)
+    for (int i = 0; i < 60000 && __atomic_load_n(count, __ATOMIC_RELAXED) == 0; i++)
         usleep(1000);
-    assert_int_equal(__atomic_load_n(&reads_held, __ATOMIC_RELAXED), 1);
+    assert_int_equal(__atomic_load_n(count, __ATOMIC_RELAXED), 1);
 }
 
 // While the file is opened anew, and however long that takes, neither the pump nor a worker waits for it.
@@ -231,7 +238,7 @@ static void nobody_waits_for_a_recovery(void **state)
     set(&sync_error, EIO);
     yard_append(yard, 1, 20);
     __atomic_store_n(&hold_reads, true, __ATOMIC_RELAXED);
-    wait_for_held_read();
+    wait_for_held(&reads_held);
     set(&sync_error, 0); // not before: a recovery that has read all would be well without being held
     assert_null(yard_take_any(yard));
     yard->store->ops->health(yard->store, &health);
@@ -362,14 +369,21 @@ static void more_at_once_than_fits(void **state)
     char dir[128];
     if (!mount_small(yard, dir))
         skip();
+    // While a commit is under way all others come together.
+    __atomic_store_n(&hold_syncs, true, __ATOMIC_RELAXED);
+    yard_push(yard, COUNT + 1, 1);
+    store_kick(yard->store);
+    wait_for_held(&syncs_held);
     for (unsigned i = 0; i < COUNT; i++)
         yard_push(yard, i, EVENTS);
     store_kick(yard->store);
-    yard_wait_answers(yard, COUNT);
+    __atomic_store_n(&hold_syncs, false, __ATOMIC_RELAXED);
+    yard_wait_answers(yard, COUNT + 1);
     assert_in_range(yard->refused, 1, COUNT - 1);
     unsigned taken = COUNT - yard->refused;
     for (unsigned i = 0; i < COUNT; i++)
         assert_int_equal(yard->status[i], i < taken ? 0 : -ENOSPC);
+    take_and_settle(yard, COUNT + 1, 1);
     for (unsigned i = 0; i < taken; i++)
         take_and_settle(yard, i, EVENTS);
     wait_until_well(yard);
@@ -425,6 +439,7 @@ static void larger_than_the_disk(void **state)
 static int disk_works(void **state)
 {
     __atomic_store_n(&hold_reads, false, __ATOMIC_RELAXED);
+    __atomic_store_n(&hold_syncs, false, __ATOMIC_RELAXED);
     set(&sync_error, 0);
     set(&write_error, 0);
     return yard_teardown(state);
