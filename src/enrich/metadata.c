@@ -153,24 +153,6 @@ static int check_values(const struct metadata_values *values, struct err *err)
     return 0;
 }
 
-uint32_t mmdb_tree_record(const uint8_t *file, const struct mmdb_metadata *metadata, uint32_t node, unsigned side)
-{
-    const uint8_t *at = file + (size_t)node * (metadata->record_bits / 4);
-    switch (metadata->record_bits) {
-    case 24:
-        at += 3 * side;
-        return (uint32_t)at[0] << 16 | (uint32_t)at[1] << 8 | at[2];
-    case 28: { // the fourth byte has the top four bits of both
-        uint32_t top = side == 0 ? at[3] >> 4 : at[3] & 15;
-        at += 4 * side;
-        return top << 24 | (uint32_t)at[0] << 16 | (uint32_t)at[1] << 8 | at[2];
-    }
-    default:
-        at += 4 * side;
-        return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-    }
-}
-
 // A record is a node, or "nothing here" (node_count), or an offset in the data section.
 static int check_tree(const uint8_t *file, const struct mmdb_metadata *metadata, struct err *err)
 {
@@ -178,7 +160,7 @@ static int check_tree(const uint8_t *file, const struct mmdb_metadata *metadata,
     uint64_t data_end = data_begin + metadata->data_bytes;
     for (uint32_t node = 0; node < metadata->node_count; node++) {
         for (unsigned side = 0; side < 2; side++) {
-            uint32_t record = mmdb_tree_record(file, metadata, node, side);
+            uint32_t record = mmdb_tree_record(file, metadata->record_bits, node, side);
             if (record > metadata->node_count && (record < data_begin || record >= data_end))
                 return err_set(err, ERR_DATABASE, "node %u of the search tree leads out of the file", node);
         }

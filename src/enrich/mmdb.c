@@ -2,8 +2,6 @@
 
 #include "enrich/mmdb.h"
 
-#include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <maxminddb.h>
@@ -23,9 +21,13 @@
 
 #define COPY_BYTES ((size_t)256 * 1024)
 
+// 256 KiB a database.
+#define FLAT_BITS 16
+
 struct mmdb {
     MMDB_s lib;
     struct mmdb_metadata metadata;
+    uint32_t *flat; // the record that the first bits of an IPv4 address lead to
     struct mmdb_info info;
 };
 
@@ -172,6 +174,45 @@ out:
     return code;
 }
 
+// Follows the tree from a record for `count` bits, the top ones of `bits`, or until the record is no node. Every record
+// has been checked by mmdb_metadata_read.
+static inline uint32_t walk_records(const struct mmdb *db, unsigned record_bits, uint32_t record, uint64_t bits,
+                                    unsigned count)
+{
+    for (; count > 0 && record < db->metadata.node_count; count--) {
+        record = mmdb_tree_record(db->lib.file_content, record_bits, record, (unsigned)(bits >> 63));
+        bits <<= 1;
+    }
+    return record;
+}
+
+// A loop for each size of records.
+static uint32_t walk(const struct mmdb *db, uint32_t record, uint64_t bits, unsigned count)
+{
+    switch (db->metadata.record_bits) {
+    case 24:
+        return walk_records(db, 24, record, bits, count);
+    case 28:
+        return walk_records(db, 28, record, bits, count);
+    default:
+        return walk_records(db, 32, record, bits, count);
+    }
+}
+
+// Bit by bit the table is spread to twice its length, from the end, so that nothing is overwritten before it is read.
+static void make_flat(struct mmdb *db)
+{
+    db->flat = mem_array((size_t)1 << FLAT_BITS, sizeof *db->flat);
+    db->flat[0] = db->metadata.ip_version == 6 ? walk(db, 0, 0, 96) : 0; // IPv4 stands in ::/96
+    for (size_t len = 1; len < (size_t)1 << FLAT_BITS; len *= 2) {
+        for (size_t i = len; i-- > 0;) {
+            uint32_t record = db->flat[i];
+            db->flat[2 * i] = walk(db, record, 0, 1);
+            db->flat[2 * i + 1] = walk(db, record, UINT64_MAX, 1);
+        }
+    }
+}
+
 static int open_as(const char *name, int memory, size_t size, struct mmdb **out, struct err *err)
 {
     struct mmdb *db = mem_zalloc(sizeof *db);
@@ -180,6 +221,7 @@ static int open_as(const char *name, int memory, size_t size, struct mmdb **out,
         mem_free(db);
         return code;
     }
+    make_flat(db);
     db->info.path = mem_strdup(name);
     db->info.build_epoch = db->metadata.build_epoch;
     db->info.bytes = size;
@@ -220,6 +262,7 @@ void mmdb_close(struct mmdb *db)
     if (db == NULL)
         return;
     MMDB_close(&db->lib);
+    mem_free(db->flat);
     mem_free(db->info.path);
     mem_free(db->info.type);
     mem_free(db);
@@ -243,31 +286,21 @@ bool mmdb_lacks_language(const struct mmdb *db, struct text language)
 
 mmdb_entry mmdb_find(const struct mmdb *db, struct ip ip)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } address = {0};
+    uint32_t record;
     if (ip_is_v4(ip)) {
-        address.v4.sin_family = AF_INET;
-        address.v4.sin_addr.s_addr = htonl((uint32_t)ip.low);
+        record = db->flat[(uint32_t)ip.low >> (32 - FLAT_BITS)];
+        record = walk(db, record, ip.low << (32 + FLAT_BITS), 32 - FLAT_BITS);
     } else {
         // In an IPv6 file ::a.b.c.d would lead to what is known of a.b.c.d, which is another address.
         if (db->info.ip_version == 4 || ip_is_v4_compatible(ip))
             return MMDB_ENTRY_NONE;
-        uint64_t words[2] = {htobe64(ip.high), htobe64(ip.low)};
-        address.v6.sin6_family = AF_INET6;
-        memcpy(&address.v6.sin6_addr, words, sizeof words);
+        record = walk(db, 0, ip.high, 64);
+        record = walk(db, record, ip.low, 64);
     }
-
-    int status;
-    MMDB_lookup_result_s result = MMDB_lookup_sockaddr(&db->lib, &address.any, &status);
-    if (status != MMDB_SUCCESS)
-        return MMDB_ENTRY_BROKEN;
-    if (!result.found_entry)
-        return MMDB_ENTRY_NONE;
-    // Where the tree goes on after the last bit, older versions give an offset that has wrapped around.
-    return result.entry.offset < db->metadata.data_bytes ? result.entry.offset + 1 : MMDB_ENTRY_BROKEN;
+    uint32_t nothing = db->metadata.node_count;
+    if (record <= nothing)
+        return record == nothing ? MMDB_ENTRY_NONE : MMDB_ENTRY_BROKEN;
+    return record - nothing - MMDB_SEPARATOR_BYTES + 1;
 }
 
 struct mmdb_reader mmdb_reader(const struct mmdb *db)
@@ -284,7 +317,7 @@ size_t mmdb_sample(const struct mmdb *db, mmdb_entry *entries, size_t max)
     for (uint64_t from = 0; from < records && count < max; from += stride) {
         // The first of each stretch; a stretch may lead to other nodes or to nothing only.
         for (uint64_t i = from; i < from + stride && i < records; i++) {
-            uint32_t record = mmdb_tree_record(db->lib.file_content, metadata, (uint32_t)(i / 2), i % 2);
+            uint32_t record = mmdb_tree_record(db->lib.file_content, metadata->record_bits, (uint32_t)(i / 2), i % 2);
             if (record > metadata->node_count) {
                 entries[count++] = record - metadata->node_count - MMDB_SEPARATOR_BYTES + 1;
                 break;

@@ -8,8 +8,12 @@
 
 #include "enrich/mmdb.h"
 
+#include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <maxminddb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +250,87 @@ static void type_is_made_printable(void **state)
     build_fini(&build);
 }
 
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525 + 1013904223;
+    return *state >> 8;
+}
+
+static mmdb_entry find_by_library(const MMDB_s *lib, const struct sockaddr *address)
+{
+    int status;
+    MMDB_lookup_result_s found = MMDB_lookup_sockaddr(lib, address, &status);
+    assert_int_equal(status, MMDB_SUCCESS);
+    return found.found_entry ? found.entry.offset + 1 : MMDB_ENTRY_NONE;
+}
+
+// Addresses in and around networks of every length, in files of every form, lead where libmaxminddb says.
+static void compare_with_library(unsigned ip_version, unsigned record_bits, bool whole)
+{
+    enum { NETWORKS = 60, ADDRESSES = 3000 };
+    struct mmdb_build build;
+    uint32_t random = record_bits + ip_version, bases[NETWORKS];
+    build_init(&build, ip_version, record_bits, "City");
+    for (unsigned i = 0; i < NETWORKS; i++) {
+        char network[64];
+        // Longer ones later, so that none takes away another. Short ones would leave no room beside them.
+        unsigned bits = whole ? i / 30 : i < 31 ? 2 + i : 12 + i % 9;
+        bases[i] = next_random(&random) << 8 | next_random(&random) % 256;
+        uint32_t at = bits == 0 ? 0 : bases[i] & ~(uint32_t)0 << (32 - bits);
+        snprintf(network, sizeof network, "%u.%u.%u.%u/%u", at >> 24, at >> 16 & 255, at >> 8 & 255, at & 255, bits);
+        uint32_t offset = build_here(&build);
+        build_uint(&build.data, VALUE_UINT32, i);
+        build_network(&build, network, offset);
+    }
+    static const char *const v6[] = {"2000::/5", "2001:db8::/32", "2001:db8:0:8000::/49", "2001:db8::1:2/128"};
+    for (size_t i = 0; ip_version == 6 && i < sizeof v6 / sizeof *v6; i++) {
+        uint32_t offset = build_here(&build);
+        build_uint(&build.data, VALUE_UINT32, i);
+        build_network(&build, v6[i], offset);
+    }
+    struct buf file = build_finish(&build);
+    char *path = build_write(file.data, file.len);
+    MMDB_s lib;
+    assert_int_equal(MMDB_open(path, MMDB_MODE_MMAP, &lib), MMDB_SUCCESS);
+    struct mmdb *db = open_build(&build);
+    unsigned hits = 0;
+    for (unsigned i = 0; i < ADDRESSES; i++) {
+        uint32_t at = i % 3 == 0 ? next_random(&random) << 8 : bases[i % NETWORKS] ^ 1u << next_random(&random) % 32;
+        struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(at)};
+        mmdb_entry found = mmdb_find(db, (struct ip){0, IP_MAPPED_PREFIX << 32 | at});
+        assert_int_equal(found, find_by_library(&lib, (const struct sockaddr *)&v4));
+        hits += found != MMDB_ENTRY_NONE;
+    }
+    assert_true(hits > ADDRESSES / 10);
+    for (unsigned i = 0; ip_version == 6 && i < ADDRESSES; i++) {
+        struct ip ip = ip_of("2001:db8::1:2");
+        for (unsigned flips = i % 3, bit; flips > 0; flips--) {
+            bit = next_random(&random) % 128;
+            *(bit < 64 ? &ip.low : &ip.high) ^= UINT64_C(1) << bit % 64;
+        }
+        uint64_t words[2] = {htobe64(ip.high), htobe64(ip.low)};
+        struct sockaddr_in6 address = {.sin6_family = AF_INET6};
+        memcpy(&address.sin6_addr, words, sizeof words);
+        assert_int_equal(mmdb_find(db, ip), find_by_library(&lib, (const struct sockaddr *)&address));
+    }
+    MMDB_close(&lib);
+    mmdb_close(db);
+    unlink(path);
+    mem_free(path);
+    buf_fini(&file);
+    build_fini(&build);
+}
+
+static void look_ups_agree_with_the_library(void **state)
+{
+    (void)state;
+    for (unsigned record_bits = 24; record_bits <= 32; record_bits += 4) {
+        compare_with_library(4, record_bits, false);
+        compare_with_library(6, record_bits, false);
+        compare_with_library(6, record_bits, true);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +341,7 @@ int main(void)
         cmocka_unit_test(no_descriptor_stays_open),
         cmocka_unit_test(samples_are_entries_from_all_over_the_tree),
         cmocka_unit_test(type_is_made_printable),
+        cmocka_unit_test(look_ups_agree_with_the_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
