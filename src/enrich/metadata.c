@@ -160,7 +160,7 @@ static int check_tree(const uint8_t *file, const struct mmdb_metadata *metadata,
     uint64_t data_end = data_begin + metadata->data_bytes;
     for (uint32_t node = 0; node < metadata->node_count; node++) {
         for (unsigned side = 0; side < 2; side++) {
-            uint32_t record = mmdb_tree_record(file, metadata->record_bits, node, side);
+            uint32_t record = mmdb_tree_record(file, metadata, node, side);
             if (record > metadata->node_count && (record < data_begin || record >= data_end))
                 return err_set(err, ERR_DATABASE, "node %u of the search tree leads out of the file", node);
         }

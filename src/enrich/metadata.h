@@ -29,18 +29,21 @@ struct mmdb_metadata {
 // Reads and checks the metadata, the sizes and every record of the search tree. Fills *err with the reason alone.
 int mmdb_metadata_read(const uint8_t *file, size_t size, struct mmdb_metadata *out, struct err *err);
 
-// The record of a node of the tree, side 0 or 1. Reads four bytes of the file where three are the record's: behind the
-// tree is the separator.
-static inline uint32_t mmdb_tree_record(const uint8_t *file, unsigned record_bits, uint32_t node, unsigned side)
+// The record of a node of the tree, side 0 or 1. Reads four bytes where a record of 24 bits has three; the separator stands
+// behind the tree. Here, to be inlined into the loop over an address's bits.
+static inline uint32_t mmdb_tree_record(const uint8_t *file, const struct mmdb_metadata *metadata, uint32_t node,
+                                        unsigned side)
 {
-    const uint8_t *at = file + (size_t)node * (record_bits / 4) + side * (record_bits / 8);
+    unsigned bits = metadata->record_bits;
     uint32_t word;
-    memcpy(&word, at, sizeof word);
+    memcpy(&word, file + (size_t)node * (bits / 4) + side * (bits / 8), sizeof word);
     word = be32toh(word);
-    if (record_bits == 24)
+    switch (bits) {
+    case 24:
         return word >> 8;
-    if (record_bits == 32)
+    case 28: // the byte in the middle, last of the left four and first of the right ones, has the top bits of both
+        return side == 0 ? word >> 8 | (word & 0xf0) << 20 : word & 0x0fffffff;
+    default:
         return word;
-    // 28: the byte in the middle has the top four bits of both
-    return side == 0 ? word >> 8 | (word & 0xf0) << 20 : word & 0x0fffffff;
+    }
 }

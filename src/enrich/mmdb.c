@@ -21,13 +21,14 @@
 
 #define COPY_BYTES ((size_t)256 * 1024)
 
-// 256 KiB a database.
-#define FLAT_BITS 16
+// Of an IPv4 address, of whose 24 usual steps down the tree the table saves so many. One bit more is twice the memory.
+#define FLAT_BITS   16
+#define FLAT_PLACES ((size_t)1 << FLAT_BITS)
 
 struct mmdb {
     MMDB_s lib;
     struct mmdb_metadata metadata;
-    uint32_t *flat; // the record that the first bits of an IPv4 address lead to
+    uint32_t *flat; // FLAT_PLACES: the record that the first bits of an IPv4 address lead to
     struct mmdb_info info;
 };
 
@@ -174,43 +175,26 @@ out:
     return code;
 }
 
-// Follows the tree from a record for `count` bits, the top ones of `bits`, or until the record is no node. Every record
-// has been checked by mmdb_metadata_read.
-static inline uint32_t walk_records(const struct mmdb *db, unsigned record_bits, uint32_t record, uint64_t bits,
-                                    unsigned count)
+// Follows the tree from a record for `count` bits, the top ones of `bits`, or until the record is no node.
+static uint32_t walk(const struct mmdb *db, uint32_t record, uint64_t bits, unsigned count)
 {
     for (; count > 0 && record < db->metadata.node_count; count--) {
-        record = mmdb_tree_record(db->lib.file_content, record_bits, record, (unsigned)(bits >> 63));
+        record = mmdb_tree_record(db->lib.file_content, &db->metadata, record, (unsigned)(bits >> 63));
         bits <<= 1;
     }
     return record;
 }
 
-// A loop for each size of records.
-static uint32_t walk(const struct mmdb *db, uint32_t record, uint64_t bits, unsigned count)
+// Fills `count` places of the table, a power of two, with what the addresses below `record` lead to.
+static void fill_flat(const struct mmdb *db, uint32_t *places, size_t count, uint32_t record)
 {
-    switch (db->metadata.record_bits) {
-    case 24:
-        return walk_records(db, 24, record, bits, count);
-    case 28:
-        return walk_records(db, 28, record, bits, count);
-    default:
-        return walk_records(db, 32, record, bits, count);
+    if (count > 1 && record < db->metadata.node_count) {
+        fill_flat(db, places, count / 2, walk(db, record, 0, 1));
+        fill_flat(db, places + count / 2, count / 2, walk(db, record, UINT64_MAX, 1));
+        return;
     }
-}
-
-// Bit by bit the table is spread to twice its length, from the end, so that nothing is overwritten before it is read.
-static void make_flat(struct mmdb *db)
-{
-    db->flat = mem_array((size_t)1 << FLAT_BITS, sizeof *db->flat);
-    db->flat[0] = db->metadata.ip_version == 6 ? walk(db, 0, 0, 96) : 0; // IPv4 stands in ::/96
-    for (size_t len = 1; len < (size_t)1 << FLAT_BITS; len *= 2) {
-        for (size_t i = len; i-- > 0;) {
-            uint32_t record = db->flat[i];
-            db->flat[2 * i] = walk(db, record, 0, 1);
-            db->flat[2 * i + 1] = walk(db, record, UINT64_MAX, 1);
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        places[i] = record;
 }
 
 static int open_as(const char *name, int memory, size_t size, struct mmdb **out, struct err *err)
@@ -221,7 +205,8 @@ static int open_as(const char *name, int memory, size_t size, struct mmdb **out,
         mem_free(db);
         return code;
     }
-    make_flat(db);
+    db->flat = mem_array(FLAT_PLACES, sizeof *db->flat);
+    fill_flat(db, db->flat, FLAT_PLACES, db->metadata.ip_version == 6 ? walk(db, 0, 0, 96) : 0); // IPv4 is ::/96
     db->info.path = mem_strdup(name);
     db->info.build_epoch = db->metadata.build_epoch;
     db->info.bytes = size;
@@ -284,6 +269,12 @@ bool mmdb_lacks_language(const struct mmdb *db, struct text language)
     return count > 0;
 }
 
+// Of a record that is neither a node nor "nothing here". mmdb_metadata_read has seen that it leads into the data section.
+static mmdb_entry entry_of(const struct mmdb *db, uint32_t record)
+{
+    return record - db->metadata.node_count - MMDB_SEPARATOR_BYTES + 1;
+}
+
 mmdb_entry mmdb_find(const struct mmdb *db, struct ip ip)
 {
     uint32_t record;
@@ -297,10 +288,9 @@ mmdb_entry mmdb_find(const struct mmdb *db, struct ip ip)
         record = walk(db, 0, ip.high, 64);
         record = walk(db, record, ip.low, 64);
     }
-    uint32_t nothing = db->metadata.node_count;
-    if (record <= nothing)
-        return record == nothing ? MMDB_ENTRY_NONE : MMDB_ENTRY_BROKEN;
-    return record - nothing - MMDB_SEPARATOR_BYTES + 1;
+    if (record > db->metadata.node_count)
+        return entry_of(db, record);
+    return record == db->metadata.node_count ? MMDB_ENTRY_NONE : MMDB_ENTRY_BROKEN;
 }
 
 struct mmdb_reader mmdb_reader(const struct mmdb *db)
@@ -317,9 +307,9 @@ size_t mmdb_sample(const struct mmdb *db, mmdb_entry *entries, size_t max)
     for (uint64_t from = 0; from < records && count < max; from += stride) {
         // The first of each stretch; a stretch may lead to other nodes or to nothing only.
         for (uint64_t i = from; i < from + stride && i < records; i++) {
-            uint32_t record = mmdb_tree_record(db->lib.file_content, metadata->record_bits, (uint32_t)(i / 2), i % 2);
+            uint32_t record = mmdb_tree_record(db->lib.file_content, metadata, (uint32_t)(i / 2), i % 2);
             if (record > metadata->node_count) {
-                entries[count++] = record - metadata->node_count - MMDB_SEPARATOR_BYTES + 1;
+                entries[count++] = entry_of(db, record);
                 break;
             }
         }

@@ -259,18 +259,18 @@ static void tree_stays_within_the_file(void **state)
 static void records_of_every_width_are_read(void **state)
 {
     (void)state;
-    static const uint8_t narrow[16] = {0, 0, 0, 0, 0, 0, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc};
+    static const uint8_t narrow[] = {0, 0, 0, 0, 0, 0, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xff}; // and a byte behind
     static const uint8_t middle[] = {0, 0, 0, 0, 0, 0, 0, 0x12, 0x34, 0x56, 0xab, 0x78, 0x9a, 0xbc};
     static const uint8_t wide[] = {0, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0};
     struct mmdb_metadata metadata = {.record_bits = 24};
-    assert_int_equal(mmdb_tree_record(narrow, metadata.record_bits, 1, 0), 0x123456);
-    assert_int_equal(mmdb_tree_record(narrow, metadata.record_bits, 1, 1), 0x789abc);
+    assert_int_equal(mmdb_tree_record(narrow, &metadata, 1, 0), 0x123456);
+    assert_int_equal(mmdb_tree_record(narrow, &metadata, 1, 1), 0x789abc);
     metadata.record_bits = 28;
-    assert_int_equal(mmdb_tree_record(middle, metadata.record_bits, 1, 0), 0xa123456);
-    assert_int_equal(mmdb_tree_record(middle, metadata.record_bits, 1, 1), 0xb789abc);
+    assert_int_equal(mmdb_tree_record(middle, &metadata, 1, 0), 0xa123456);
+    assert_int_equal(mmdb_tree_record(middle, &metadata, 1, 1), 0xb789abc);
     metadata.record_bits = 32;
-    assert_int_equal(mmdb_tree_record(wide, metadata.record_bits, 1, 0), 0x12345678);
-    assert_int_equal(mmdb_tree_record(wide, metadata.record_bits, 1, 1), 0x9abcdef0);
+    assert_int_equal(mmdb_tree_record(wide, &metadata, 1, 0), 0x12345678);
+    assert_int_equal(mmdb_tree_record(wide, &metadata, 1, 1), 0x9abcdef0);
 }
 
 int main(void)
