@@ -11,8 +11,6 @@
 #include "base/mem.h"
 #include "enrich/metadata.h"
 
-#define EMPTY (-1)
-
 struct node {
     int64_t side[2];
 };
@@ -32,7 +30,7 @@ static struct node *node_at(const struct mmdb_build *build, int64_t index)
 void build_init(struct mmdb_build *build, unsigned ip_version, unsigned record_bits, const char *type)
 {
     *build = (struct mmdb_build){.ip_version = ip_version, .record_bits = record_bits, .type = type, .languages = "en"};
-    add_node(build, EMPTY);
+    add_node(build, BUILD_EMPTY);
 }
 
 void build_fini(struct mmdb_build *build)
@@ -142,7 +140,7 @@ void build_network(struct mmdb_build *build, const char *network, uint32_t offse
         unsigned side = bytes[i / 8] >> (7 - i % 8) & 1;
         int64_t next = node_at(build, at)->side[side];
         if (i == bits - 1) {
-            next = -2 - (int64_t)offset;
+            next = BUILD_RECORD(offset);
         } else if (next < 0) {
             next = add_node(build, next); // what stood for the whole stands for both halves
         }
@@ -171,9 +169,9 @@ struct buf build_finish_bare(const struct mmdb_build *build)
         uint32_t record[2];
         for (int side = 0; side < 2; side++) {
             int64_t to = node_at(build, (int64_t)i)->side[side];
-            record[side] = to >= 0       ? (uint32_t)to
-                           : to == EMPTY ? (uint32_t)count
-                                         : (uint32_t)(count + MMDB_SEPARATOR_BYTES + (uint64_t)(-2 - to));
+            record[side] = to >= 0             ? (uint32_t)to
+                           : to == BUILD_EMPTY ? (uint32_t)count
+                                               : (uint32_t)(count + MMDB_SEPARATOR_BYTES + (uint64_t)BUILD_RECORD(to));
         }
         put_node(&file, build->record_bits, record);
     }

@@ -7,9 +7,12 @@
 #include "base/buf.h"
 #include "enrich/decode.h"
 
+#define BUILD_EMPTY          (-1)
+#define BUILD_RECORD(offset) (-2 - (int64_t)(offset))
+
 struct mmdb_build {
     struct buf data; // the data section
-    struct buf tree; // nodes as pairs of int64_t: a node, or BUILD_EMPTY, or -2 - offset
+    struct buf tree; // nodes as pairs of int64_t: a node, or BUILD_EMPTY, or BUILD_RECORD(offset)
     unsigned ip_version;
     unsigned record_bits;
     const char *type;
