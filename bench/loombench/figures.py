@@ -13,9 +13,13 @@ def measure(row, options, directory, data, batch_bytes):
     """One sample of a row: its server on the first core, wrk on the second."""
     with Server(row, options, directory, options.cores[:1], options.cores[1:]) as server:
         server.load(data, 1)  # caches, connections' memory, the processor's frequency
+        if row.peer:
+            server.settle()
         before = cpu_seconds(server.pid)
         with Watch({"kib": lambda: anonymous_kib(server.pid)}) as memory:
             summary = server.load(data, options.seconds)
+            if row.peer:
+                server.settle()  # so that what it took and left for later counts
         cpu = cpu_seconds(server.pid) - before
         events = summary["requests"] * options.events
         sample = {

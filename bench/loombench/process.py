@@ -87,7 +87,7 @@ def first_line(*command, cwd=None, unknown="unknown"):
     """What a program says first about itself; `unknown` when it is not here or says nothing."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd)
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return unknown
     return ((done.stdout or done.stderr).strip().splitlines() or [unknown])[0]
 
@@ -102,6 +102,10 @@ def _stat_cpu(path):
 
 def cpu_seconds(pid):
     return _stat_cpu(f"/proc/{pid}/stat")
+
+
+def children(pid):
+    return [child for tasks in Path(f"/proc/{pid}/task").glob("*/children") for child in tasks.read_text().split()]
 
 
 def thread_cpu_seconds(pid):

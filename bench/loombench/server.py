@@ -11,9 +11,10 @@ import time
 import urllib.request
 
 from .load import TOKEN, token_of, wrk
-from .process import Child, Failure, anonymous_kib
+from .process import Child, Failure, anonymous_kib, children, cpu_seconds
 
 START_TIMEOUT_S = 120  # Logstash takes a minute
+SETTLE_TIMEOUT_S = 60
 
 
 def free_address():
@@ -42,6 +43,7 @@ def wait_until_it_serves(address, child, tls=False):
 class Row:
     """One line of the table: a server, how it is reached, where its events go.
 
+    stdout: "null", "pipe" (with a reader on wrk's core), or "file": Server.stdout_path.
     outbox: None for standard output; False or True for a discarding bulk server, without or with the outbox on disk.
     """
 
@@ -58,6 +60,7 @@ class Server:
     def __init__(self, row, options, directory, cores, others):
         self.row, self.options, self.directory, self.cores, self.others = row, options, directory, cores, others
         self.address, self.management, self.bulk_address = free_address(), free_address(), free_address()
+        self.stdout_path = directory / "stdout"
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -78,7 +81,9 @@ class Server:
             shutil.rmtree(options.outbox, ignore_errors=True)
             options.outbox.parent.mkdir(parents=True, exist_ok=True)
         command, environment = self._command()
-        stdout = subprocess.PIPE if row.stdout == "pipe" else subprocess.DEVNULL
+        stdout = {"null": subprocess.DEVNULL, "pipe": subprocess.PIPE}.get(row.stdout)
+        if row.stdout == "file":
+            stdout = stack.enter_context(self.stdout_path.open("wb"))
         # Entered first, stopped last: the reader of a pipe has to outlive what writes into it.
         readers = stack.enter_context(contextlib.ExitStack())
         self.child = stack.enter_context(
@@ -92,7 +97,10 @@ class Server:
         if row.peer:
             row.peer.wait_until_ready(self)
         time.sleep(0.3)
+        self.child.must_live()
         self.pid = self.child.pid
+        if row.peer and children(self.pid):
+            raise Failure("the program runs as the child of another, which alone would be measured: a script has to exec it")
         self.idle_kib = anonymous_kib(self.pid)
 
     def _command(self):
@@ -157,11 +165,25 @@ class Server:
             found[status] = found.get(status, 0) + int(float(value))
         return found
 
+    def url(self):
+        path = self.row.peer.path if self.row.peer else "/api/v1/ingest"
+        return f"{'https' if self.row.tls else 'http'}://{self.address}{path}"
+
+    def settle(self):
+        """Waits until the server does nothing: some answer first, and work later, by a timer of up to a second."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while time.monotonic() < deadline:
+            before = cpu_seconds(self.pid)
+            time.sleep(1.2)
+            self.child.must_live()
+            if cpu_seconds(self.pid) - before < 0.06:
+                return
+        raise Failure(f"still at work {SETTLE_TIMEOUT_S} s after the load")
+
     def load(self, data, seconds, cores=None, delay_ms=0):
         row, peer = self.row, self.row.peer
-        url = f"{'https' if row.tls else 'http'}://{self.address}{peer.path if peer else '/api/v1/ingest'}"
         try:
-            return wrk(url, self.directory, data, cores or self.others, seconds,
+            return wrk(self.url(), self.directory, data, cores or self.others, seconds,
                        row.connections or self.options.connections, row.sensors, delay_ms,
                        peer.auth if peer else "bearer")
         except Failure as failure:
