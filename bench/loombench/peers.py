@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other programs that do (part of) the same: bench/peers/*.conf, described in bench/README.md."""
 
+import http.client
 import json
 import os
 import shlex
@@ -71,7 +72,7 @@ class Peer:
             try:
                 with urllib.request.urlopen(self._fill(self._ready, server), timeout=5):
                     return
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 time.sleep(0.1)
         raise Failure(f"not ready after {START_TIMEOUT_S} s:\n{server.child.log_text()}")
 
@@ -84,23 +85,23 @@ class Peer:
             request = urllib.request.Request(server.url(), batch.read_bytes(), head)
             try:
                 urllib.request.urlopen(request, timeout=WRITE_TIMEOUT_S).close()
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 server.child.must_live()
                 raise Failure(f"{server.url()} answered: {error}\n{server.child.log_text()}") from None
             deadline = time.monotonic() + WRITE_TIMEOUT_S
-            while server.stdout_path.read_bytes().count(b"\n") < len(ids) and time.monotonic() < deadline:
+            while server.stdout_path.read_bytes().count(b"}\n") < len(ids) and time.monotonic() < deadline:
                 server.child.must_live()
                 time.sleep(0.1)
-            self._judge(ids, server.stdout_path.read_text().splitlines(), server.child.log_text())
+            self._judge(ids, server.stdout_path.read_text(errors="replace").split("\n"), server.child.log_text())
 
     def _judge(self, ids, lines, log):
         try:
-            events = [json.loads(line) for line in lines]
+            events = [json.loads(line) for line in lines if line.startswith("{")]  # Logstash says other things there, too
             written = [event["event"]["id"] for event in events]
         except (ValueError, KeyError, TypeError) as error:
             raise Failure(f"a line is no event ({error!r}):\n{log}") from None
         if sorted(written) != sorted(ids):
-            raise Failure(f"of {len(ids)} events {len(set(ids) & set(written))} were written, in {len(lines)} lines:\n{log}")
+            raise Failure(f"of {len(ids)} events {len(set(ids) & set(written))} were written, in {len(events)} objects:\n{log}")
         for path in self._writes:  # some addresses are in no database
             if (found := sum(value_at(event, path) not in (None, "") for event in events)) < len(ids) / 2:
                 raise Failure(f"{found} of {len(ids)} events have {path}:\n{log}")
