@@ -232,6 +232,8 @@ static void write_store(const struct admin *admin, struct buf *out)
                   (double)store.dropped_events);
     family_sample(out, "loom_store_damaged_records_total", EXPOSE_COUNTER, "Records that could not be read, set aside.",
                   (double)store.damaged_records);
+    family_sample(out, "loom_store_later_version_events_total", EXPOSE_COUNTER,
+                  "Events that a later version of Loom has written, which stay.", (double)store.later_events);
     family_sample(out, "loom_store_errors_total", EXPOSE_COUNTER, "Commits and reads that failed.",
                   (double)store.errors);
     expose_histogram(out, "loom_store_commit_duration_seconds", "Time of a commit, its sync included.",

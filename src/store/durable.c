@@ -153,6 +153,7 @@ static void durable_stats(struct store *store, struct store_stats *out)
         .commits = counter_get(&d->commits),
         .dropped_events = counter_get(&d->dropped_events),
         .damaged_records = counter_get(&d->damaged_records),
+        .later_events = counter_get(&d->later_events),
         .errors = counter_get(&d->errors),
     };
     for (int i = 0; i <= HISTOGRAM_BUCKETS; i++) {

@@ -91,6 +91,7 @@ struct durable {
     uint64_t newest_seq; // committed
     int64_t oldest_real_ns;
     counter commits, dropped_events, damaged_records, errors;
+    counter later_events;                       // the pump's
     struct histogram commit_ns, commit_batches; // the committer's
 
     pthread_mutex_t mutex;

@@ -99,33 +99,49 @@ static int find_record(const struct buf *data, size_t *at, uint64_t events, stru
     return -ENOENT;
 }
 
-// The records of a row; what lies between them is set aside. *events: one past the number of the last.
-static int index_row(struct durable *d, uint64_t seq, uint32_t *events)
+// The good records of a row. *events: one past the number of the last. -ENOTSUP: one is of a later version.
+static int index_row(struct reading *reading, uint32_t *events)
 {
-    struct reading *reading = &d->reading;
     const struct buf *data = &reading->data;
     size_t at = 0;
+    int rc = 0;
     reading->count = reading->next = 0;
     *events = 0;
-    while (at < data->len) {
+    while (rc == 0) {
         struct record record;
-        size_t found = at;
-        int rc = find_record(data, &found, *events, &record);
-        if (found > at)
-            set_aside(d, seq, at, "bad checksum", data->data + at, found - at);
-        if (rc == -ENOENT)
-            break;
-        if (rc == -ENOTSUP) {
-            set_aside(d, seq, found, "written by a later version", data->data + found, record.length);
-        } else {
-            rc = add_part(reading, found, &record);
-            if (rc != 0)
-                return rc;
+        rc = find_record(data, &at, *events, &record);
+        if (rc == 0)
+            rc = add_part(reading, at, &record);
+        if (rc == 0) {
             *events = record.first + record.count;
+            at += record.length;
         }
-        at = found + record.length;
     }
-    return 0;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+// What lies between the good records.
+static void set_aside_the_rest(struct durable *d, uint64_t seq)
+{
+    const struct reading *reading = &d->reading;
+    size_t at = 0;
+    for (size_t i = 0; i <= reading->count; i++) {
+        const struct row_part *part = i < reading->count ? &reading->parts[i] : NULL;
+        size_t end = part != NULL ? part->at : reading->data.len;
+        if (end > at)
+            set_aside(d, seq, at, "bad checksum", reading->data.data + at, end - at);
+        at = part != NULL ? end + part->record.length : end;
+    }
+}
+
+// A downgrade finds rows of the version that was here before. They stay as they are, for its next start, the records that
+// this version knows among them: only one of the two may say what of a row is settled.
+static void leave_to_later_version(struct durable *d, const struct database_row *info)
+{
+    if (counter_get(&d->later_events) == 0)
+        LOG(LOG_ERROR, "outbox: a later version of Loom has written what this one cannot read; it stays in the outbox",
+            LOG_INT("row", info->seq), LOG_STR("file", d->path));
+    counter_bump(&d->later_events, info->events - info->settled_events);
 }
 
 static struct row *new_row(struct durable *d, const struct database_row *info, uint32_t events)
@@ -207,6 +223,16 @@ static bool is_to_wait(struct durable *d)
     return wait;
 }
 
+static void tell_cannot_read(struct durable *d, int rc)
+{
+    static struct log_limit limit;
+    if (rc == -EAGAIN)
+        return;
+    counter_add(&d->errors, 1);
+    if (log_limit_pass(&limit, 1, 1, NULL))
+        LOG(LOG_ERROR, "outbox: cannot read", LOG_STR("error", err_text(rc)));
+}
+
 static bool load_row(struct durable *d)
 {
     uint64_t newest = __atomic_load_n(&d->newest_seq, __ATOMIC_ACQUIRE);
@@ -221,24 +247,26 @@ static bool load_row(struct durable *d)
             return false;
         }
         if (rc != 0 && !is_hopeless(d, &info, fault)) {
-            static struct log_limit limit;
-            if (rc != -EAGAIN) {
-                counter_add(&d->errors, 1);
-                if (log_limit_pass(&limit, 1, 1, NULL))
-                    LOG(LOG_ERROR, "outbox: cannot read", LOG_STR("error", err_text(rc)));
-            }
+            tell_cannot_read(d, rc);
             ask_again(d, fault);
             return false;
         }
-        if (rc != 0)
-            set_aside(d, info.seq, d->reading.data.len, "unreadable", NULL, 0);
+        bool is_cut = rc != 0;
         uint32_t events = 0;
-        rc = index_row(d, info.seq, &events);
+        rc = index_row(&d->reading, &events);
+        if (rc == -ENOTSUP) {
+            d->taken_seq = info.seq;
+            leave_to_later_version(d, &info);
+            continue;
+        }
         struct row *row = rc == 0 ? new_row(d, &info, events) : NULL;
         if (row == NULL) {
             ask_again(d, DATABASE_WELL);
             return false;
         }
+        if (is_cut)
+            set_aside(d, info.seq, d->reading.data.len, "unreadable", NULL, 0);
+        set_aside_the_rest(d, info.seq);
         d->taken_seq = info.seq;
         if (enter_row(d, row))
             return true;

@@ -35,6 +35,7 @@ struct store_stats {
     uint64_t commits;                // since the start, as what follows
     uint64_t dropped_events;         // by when_full = "drop_oldest"
     uint64_t damaged_records;        // set aside
+    uint64_t later_events;           // in records of a later version, which stay
     uint64_t errors;                 // commits and reads that failed
     struct histogram commit_ns;      // bounds: histogram_duration_ns
     struct histogram commit_batches; // bounds: histogram_events
