@@ -14,31 +14,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "store/files.h"
 #include "yard.h"
 
 // Atomic; errno of the call, 0: it works.
 static int sync_error, write_error;
 static unsigned syncs;
-static bool hold_reads, hold_syncs; // they do not return, for HELD_S at most
-static unsigned reads_held, syncs_held;
+static bool hold_reads; // they do not return, for HELD_S at most
+static unsigned reads_held;
 static pthread_t tester; // whose reads are not held
 
 enum { HELD_S = 20 };
 
-static void stay_while(const bool *held, unsigned *count)
-{
-    if (!__atomic_load_n(held, __ATOMIC_RELAXED))
-        return;
-    __atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
-    for (int i = 0; i < HELD_S * 1000 && __atomic_load_n(held, __ATOMIC_RELAXED); i++)
-        usleep(1000);
-    __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
-}
-
 static int failing_sync(int fd, long number)
 {
-    stay_while(&hold_syncs, &syncs_held);
     int error = __atomic_load_n(&sync_error, __ATOMIC_RELAXED);
     __atomic_fetch_add(&syncs, 1, __ATOMIC_RELAXED);
     if (error != 0) {
@@ -71,8 +62,12 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 
 ssize_t pread(int fd, void *data, size_t len, off_t at)
 {
-    if (!pthread_equal(pthread_self(), tester))
-        stay_while(&hold_reads, &reads_held);
+    if (__atomic_load_n(&hold_reads, __ATOMIC_RELAXED) && !pthread_equal(pthread_self(), tester)) {
+        __atomic_fetch_add(&reads_held, 1, __ATOMIC_RELAXED);
+        for (int i = 0; i < HELD_S * 1000 && __atomic_load_n(&hold_reads, __ATOMIC_RELAXED); i++)
+            usleep(1000);
+        __atomic_fetch_sub(&reads_held, 1, __ATOMIC_RELAXED);
+    }
     return syscall(SYS_pread64, fd, data, len, at);
 }
 
@@ -99,6 +94,20 @@ static void wait_until_well(struct yard *yard)
     yard->store->ops->health(yard->store, &health);
     assert_true(health.accepts);
     assert_string_equal(health.reason, "");
+}
+
+static uint64_t errors_of(struct yard *yard)
+{
+    struct store_stats stats;
+    yard->store->ops->stats(yard->store, &stats);
+    return stats.errors;
+}
+
+static void wait_for_errors(struct yard *yard, uint64_t count)
+{
+    for (int i = 0; i < 60000 && errors_of(yard) < count; i++)
+        usleep(1000);
+    assert_true(errors_of(yard) >= count);
 }
 
 // Takes what is there; what was not promised may be among it. How many of the `count` first batches.
@@ -129,13 +138,10 @@ static void fails_and_gets_well(struct yard *yard, int *which, int error, const 
     assert_reason(yard, reason);
     // The pump goes on meanwhile.
     yard->store->ops->settle(yard->store, batch, 0, 5, VERDICT_DELIVERED);
-    struct store_stats stats = {0};
-    for (int i = 0; i < 60000 && stats.errors < 2; i++) { // some tries in vain
-        usleep(1000);
-        yard->store->ops->stats(yard->store, &stats);
-    }
-    assert_true(stats.errors >= 2);
+    wait_for_errors(yard, errors_of(yard) + 1); // a try in vain
     assert_reason(yard, reason);
+    struct store_stats stats;
+    yard->store->ops->stats(yard->store, &stats);
     assert_int_equal(stats.commits, 1);
     yard->store->ops->settle(yard->store, batch, 5, 5, VERDICT_DELIVERED);
     set(which, 0);
@@ -220,11 +226,11 @@ static void sums_stay_right(void **state)
     yard_close(yard);
 }
 
-static void wait_for_held(const unsigned *count)
+static void wait_for_held_read(void)
 {
-    for (int i = 0; i < 60000 && __atomic_load_n(count, __ATOMIC_RELAXED) == 0; i++)
+    for (int i = 0; i < 60000 && __atomic_load_n(&reads_held, __ATOMIC_RELAXED) == 0; i++)
         usleep(1000);
-    assert_int_equal(__atomic_load_n(count, __ATOMIC_RELAXED), 1);
+    assert_int_equal(__atomic_load_n(&reads_held, __ATOMIC_RELAXED), 1);
 }
 
 // While the file is opened anew, and however long that takes, neither the pump nor a worker waits for it.
@@ -238,8 +244,8 @@ static void nobody_waits_for_a_recovery(void **state)
     set(&sync_error, EIO);
     yard_append(yard, 1, 20);
     __atomic_store_n(&hold_reads, true, __ATOMIC_RELAXED);
-    wait_for_held(&reads_held);
-    set(&sync_error, 0); // not before: a recovery that has read all would be well without being held
+    set(&sync_error, 0);
+    wait_for_held_read();
     assert_null(yard_take_any(yard));
     yard->store->ops->health(yard->store, &health);
     assert_false(health.accepts);
@@ -280,7 +286,7 @@ static void starts_on_a_full_disk(void **state)
     assert_reason(yard, "outbox: No space left on device");
     settle_one(yard, 0);
     settle_one(yard, 1);
-    sleep(2);
+    wait_for_errors(yard, errors_of(yard) + 1);
     settle_one(yard, 2);
     assert_reason(yard, "outbox: No space left on device");
     set(&write_error, 0);
@@ -369,21 +375,14 @@ static void more_at_once_than_fits(void **state)
     char dir[128];
     if (!mount_small(yard, dir))
         skip();
-    // While a commit is under way all others come together.
-    __atomic_store_n(&hold_syncs, true, __ATOMIC_RELAXED);
-    yard_push(yard, COUNT + 1, 1);
-    store_kick(yard->store);
-    wait_for_held(&syncs_held);
     for (unsigned i = 0; i < COUNT; i++)
         yard_push(yard, i, EVENTS);
     store_kick(yard->store);
-    __atomic_store_n(&hold_syncs, false, __ATOMIC_RELAXED);
-    yard_wait_answers(yard, COUNT + 1);
+    yard_wait_answers(yard, COUNT);
     assert_in_range(yard->refused, 1, COUNT - 1);
     unsigned taken = COUNT - yard->refused;
     for (unsigned i = 0; i < COUNT; i++)
         assert_int_equal(yard->status[i], i < taken ? 0 : -ENOSPC);
-    take_and_settle(yard, COUNT + 1, 1);
     for (unsigned i = 0; i < taken; i++)
         take_and_settle(yard, i, EVENTS);
     wait_until_well(yard);
@@ -421,6 +420,65 @@ static void full_disk_at_a_start_is_emptied(void **state)
     unmount_small(yard, dir);
 }
 
+static unsigned count_in(int fd, const char *what)
+{
+    static char text[16384];
+    ssize_t len = syscall(SYS_pread64, fd, text, sizeof text - 1, 0);
+    unsigned count = 0;
+    text[len > 0 ? len : 0] = '\0';
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at++)
+        count++;
+    return count;
+}
+
+// The file is damaged, and the disk has no room for what is salvaged from it: that is said with the bytes it takes, and the try
+// leaves nothing behind. When there is room the next one goes well.
+static void salvage_on_a_full_disk(void **state)
+{
+    struct yard *yard = *state;
+    char dir[128], filler[160], path[160], needed[64], log_path[] = "/tmp/loom-test-XXXXXX";
+    if (!mount_small(yard, dir))
+        skip();
+    tester = pthread_self();
+    unsigned count = 0;
+    struct store_stats stats = {0};
+    for (; stats.bytes < 600 * 1000; yard->store->ops->stats(yard->store, &stats))
+        yard_append(yard, count++, 4000);
+    yard_close(yard);
+    snprintf(path, sizeof path, "%s/outbox.db", dir);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "no database", 11, 0), 11);
+    close(fd);
+    snprintf(needed, sizeof needed, "bytes_needed=%llu", (unsigned long long)files_size(path));
+    snprintf(filler, sizeof filler, "%s/filler", dir);
+    fill_but(filler, dir, 300 * 1024);
+
+    int log = mkstemp(log_path), real_stderr = dup(STDERR_FILENO);
+    unlink(log_path);
+    log_setup(LOG_ERROR, LOG_CONSOLE);
+    dup2(log, STDERR_FILENO);
+    __atomic_store_n(&hold_reads, true, __ATOMIC_RELAXED);
+    yard_open(yard); // the first try is its, the next the committer's
+    wait_for_held_read();
+    dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+    log_setup(LOG_ERROR + 1, LOG_CONSOLE);
+    assert_reason(yard, "outbox: the file is damaged, and cannot be salvaged: No space left on device");
+    assert_int_equal(count_in(log, needed), 1);
+    close(log);
+    snprintf(path, sizeof path, "%s/outbox.db.new", dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_null(yard_take_any(yard));
+
+    assert_int_equal(unlink(filler), 0);
+    __atomic_store_n(&hold_reads, false, __ATOMIC_RELAXED);
+    wait_until_well(yard);
+    for (unsigned i = 0; i < count; i++)
+        settle_one(yard, i);
+    yard_wait_bytes(yard, 0);
+    unmount_small(yard, dir);
+}
+
 // One that no room that the outbox can make is enough for does not keep the others out.
 static void larger_than_the_disk(void **state)
 {
@@ -439,7 +497,6 @@ static void larger_than_the_disk(void **state)
 static int disk_works(void **state)
 {
     __atomic_store_n(&hold_reads, false, __ATOMIC_RELAXED);
-    __atomic_store_n(&hold_syncs, false, __ATOMIC_RELAXED);
     set(&sync_error, 0);
     set(&write_error, 0);
     return yard_teardown(state);
@@ -459,6 +516,7 @@ int main(void)
         YARD_TEST(small_disk_fills_and_drains),
         YARD_TEST(more_at_once_than_fits),
         YARD_TEST(full_disk_at_a_start_is_emptied),
+        YARD_TEST(salvage_on_a_full_disk),
         YARD_TEST(larger_than_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
