@@ -489,6 +489,30 @@ static void poison_among_others_stops_nobody(void **state)
         assert_int_equal(script.seen[i], 1);
 }
 
+// Events that came back again and again wait long. When the output has failed on them since and they are taken apart, that is
+// forgotten: they begin anew, and not with the longest wait.
+static void pieces_begin_anew(void **state)
+{
+    (void)state;
+    enum { BEFORE = 8, AFTER = 6 }; // with these waits the last ones would take 256 ms * (1 + 2 + 4 + ...)
+    script.durable = true;
+    script.retries[0] = script.retries[1] = BEFORE + AFTER;
+    rig_start(1, 1000000);
+    rig_append(2);
+    rig_wait_calls(BEFORE);
+    __atomic_store_n(&script.result, SINK_FAILED, __ATOMIC_RELEASE);
+    int64_t deadline_ns = clock_mono_ns() + SOON_NS;
+    while (calls_with(1) < 2) {
+        assert_true(clock_mono_ns() < deadline_ns);
+        poll(NULL, 0, 1);
+    }
+    int64_t begin_ns = clock_mono_ns();
+    __atomic_store_n(&script.result, SINK_OK, __ATOMIC_RELEASE);
+    rig_wait_answers(1);
+    assert_true(clock_mono_ns() - begin_ns < 10 * NS_PER_S);
+    rig_stop_clean();
+}
+
 // An output that fails on everything for long is away: events come to no harm, and to few pieces.
 static void long_failure_makes_no_crumbs(void **state)
 {
@@ -722,6 +746,7 @@ int main(void)
         PUMP_TEST(poisonous_event_after_an_outage),
         PUMP_TEST(failure_in_part),
         PUMP_TEST(poison_among_others_stops_nobody),
+        PUMP_TEST(pieces_begin_anew),
         PUMP_TEST(long_failure_makes_no_crumbs),
         PUMP_TEST(poisonous_event_of_a_memory_store_is_let_go),
         PUMP_TEST(poisonous_event_is_kept_while_its_sensor_waits),
