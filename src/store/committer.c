@@ -131,8 +131,6 @@ static void try_again(struct durable *d)
         rc = durable_recover(d);
         if (rc != 0)
             durable_fail(d, rc, d->fault);
-        else
-            __atomic_fetch_add(&d->recoveries, 1, __ATOMIC_RELEASE);
     }
     if (rc != 0)
         return;

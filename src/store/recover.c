@@ -225,5 +225,9 @@ int durable_recover(struct durable *d)
     int rc = open_files(d, &totals);
     if (rc == 0)
         rc = count_all(d, totals);
-    return rc == 0 ? durable_finish_recovery(d) : rc;
+    if (rc != 0)
+        return rc;
+    // For the pump, which waits for this and not for what needs room.
+    __atomic_fetch_add(&d->recoveries, 1, __ATOMIC_RELEASE);
+    return durable_finish_recovery(d);
 }
