@@ -191,7 +191,7 @@ static int read_rest(struct pages *pages, uint32_t number, uint64_t bytes)
     return 0;
 }
 
-// The cell at `at` of the leaf. 0, also when there is no row; -ENOMEM.
+// The cell at `at` of the leaf, whatever its number. 0, also when there is no row; -ENOMEM.
 static int get_row(struct pages *pages, size_t at, struct database_row *row, bool *found)
 {
     const uint8_t *end = pages->page + PAGE, *cell = pages->page + at;
@@ -199,7 +199,7 @@ static int get_row(struct pages *pages, size_t at, struct database_row *row, boo
     *found = false;
     size_t used = get_varint(cell, end, &payload);
     size_t more = used > 0 ? get_varint(cell + used, end, &seq) : 0;
-    if (more == 0 || payload > RECORD_BYTES_MAX || seq == 0 || seq > INT64_MAX)
+    if (more == 0 || payload > RECORD_BYTES_MAX)
         return 0;
     cell += used + more;
     size_t local = local_bytes(payload), room = (size_t)(end - cell);

@@ -4,7 +4,7 @@
 // The rows of a damaged SQLite file, read past SQLite: every page that looks like a leaf of a table is searched for rows of
 // the shape that `rows` has, whatever the pages above it say (https://sqlite.org/fileformat2.html, 1.6 and 2; the log: 4).
 // So one bad byte in a header, in the schema or in an inner page costs nothing. What is found need not be a row of
-// today: whoever calls looks at the checksums of the records in it.
+// today, and its number need not be possible: whoever calls looks at both, and at the checksums of the records in it.
 
 #include "store/database.h"
 

@@ -71,7 +71,7 @@ static int salvage(struct durable *d, struct database_totals *totals)
     struct salvage_result result;
     database_close(&d->writer);
     LOG(LOG_ERROR, "outbox: the file is damaged, what can be read of it is salvaged", LOG_STR("file", d->path));
-    int rc = salvage_run(d->path, &result);
+    int rc = salvage_run(d->path, d->next_seq, &result); // the pump asks for no number that it is past
     if (rc != 0) {
         d->fault = DATABASE_DAMAGED;
         if (log_limit_pass(&limit, 1, 1, NULL))

@@ -25,7 +25,7 @@ struct salvage {
     const char *path;
     struct salvage_result *result;
     struct buf data, bits, known;
-    uint64_t last_seq;
+    uint64_t last_seq;     // the highest number that is taken
     uint64_t uncommitted;  // bytes
     unsigned broken_reads; // so that a file of nothing but holes comes to an end
     int rc;                // of the new file: there is no way on
@@ -326,10 +326,10 @@ static int seal(struct salvage *s, const char *made, const char *salvaged)
     return rename(made, salvaged) == 0 ? files_sync_parent(salvaged) : -errno;
 }
 
-int salvage_run(const char *path, struct salvage_result *out)
+int salvage_run(const char *path, uint64_t last_seq, struct salvage_result *out)
 {
     char made[NAME_MAX_BYTES], salvaged[NAME_MAX_BYTES], set_aside[NAME_MAX_BYTES];
-    struct salvage s = {.path = path, .result = out};
+    struct salvage s = {.path = path, .result = out, .last_seq = last_seq};
     *out = (struct salvage_result){0};
     name_of(made, path, ".new");
     name_of(salvaged, path, ".salvaged");

@@ -15,6 +15,7 @@ struct salvage_result {
     uint64_t unreadable;   // places where rows may have been lost
     char set_aside[300];   // name of the damaged file
 };
-int salvage_run(const char *path, struct salvage_result *out);
+// Rows that get a new number get one above last_seq, too.
+int salvage_run(const char *path, uint64_t last_seq, struct salvage_result *out);
 // At a start: brings to its end what was cut short. 0 also when there was nothing.
 int salvage_finish(const char *path);

@@ -310,6 +310,77 @@ static void starts_on_a_full_disk(void **state)
     yard_close(yard);
 }
 
+static void renumber(struct database *db, uint64_t from, uint64_t to)
+{
+    struct database_row row;
+    struct buf data = BUF_EMPTY;
+    assert_int_equal(database_find(db, from, &row), 0);
+    assert_int_equal(row.seq, from);
+    assert_int_equal(database_read_data(db, &row, &data), 0);
+    row.seq = to;
+    assert_int_equal(database_begin(db), 0);
+    assert_int_equal(database_delete(db, from), 0);
+    assert_int_equal(database_insert(db, &row, data.data), 0);
+    assert_int_equal(database_commit(db), 0);
+    assert_int_equal(database_checkpoint(db, DATABASE_EMPTY), 0);
+    buf_fini(&data);
+}
+
+// The number of a row is damaged while the pump is past it. The new one is behind all that the pump has seen, so that the row
+// comes now, and not after the next start.
+static void salvage_numbers_for_the_pump(struct yard *yard, uint64_t number)
+{
+    char path[256];
+    struct database db;
+    struct stat st;
+    yard_open(yard);
+    for (unsigned i = 0; i < 6; i++)
+        yard_append(yard, i, 20);
+    for (unsigned i = 0; i < 5; i++)
+        settle_one(yard, i);
+    yard_close(yard);
+    yard_path(yard, "outbox.db", path);
+    assert_int_equal(database_open(&db, path, DATABASE_WRITE), 0);
+    renumber(&db, 6, number);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    char *damaged = mem_alloc((size_t)st.st_size);
+    assert_int_equal(read(fd, damaged, (size_t)st.st_size), st.st_size);
+    renumber(&db, number, 6);
+    database_close(&db);
+
+    yard_open(yard);
+    struct batch *batch = yard_take_one(yard);
+    yard_assert_batch(batch, 5, 20);
+    yard->store->ops->give_back(yard->store, batch);
+    yard_assert_empty(yard);
+    assert_int_equal(pwrite(fd, damaged, (size_t)st.st_size, 0), st.st_size);
+    close(fd);
+    mem_free(damaged);
+    set(&write_error, EIO); // so that the file is opened anew
+    yard_append(yard, 6, 20);
+    assert_int_equal(yard->status[6], -EIO);
+    set(&write_error, 0);
+    wait_until_well(yard);
+    assert_int_equal(yard_count_files(yard, "outbox.db.damaged-"), 1);
+    settle_one(yard, 5);
+    yard_append(yard, 7, 20);
+    settle_one(yard, 7);
+    yard_assert_empty(yard);
+    yard_wait_bytes(yard, 0);
+    yard_close(yard);
+}
+
+static void number_that_is_too_high(void **state)
+{
+    salvage_numbers_for_the_pump(*state, DATABASE_SEQ_MAX + 1);
+}
+
+static void number_that_is_zero(void **state)
+{
+    salvage_numbers_for_the_pump(*state, 0);
+}
+
 // A row that the pump can't read though the file is in order stops it until the file was opened anew; that the log of that file
 // can't be brought home is another matter. Else nothing would be delivered, and a disk that the outbox has filled stay full.
 static void unreadable_row_on_a_full_disk(void **state)
@@ -558,6 +629,8 @@ int main(void)
         YARD_TEST(sums_stay_right),
         YARD_TEST(nobody_waits_for_a_recovery),
         YARD_TEST(starts_on_a_full_disk),
+        YARD_TEST(number_that_is_too_high),
+        YARD_TEST(number_that_is_zero),
         YARD_TEST(unreadable_row_on_a_full_disk),
         YARD_TEST(small_disk_fills_and_drains),
         YARD_TEST(more_at_once_than_fits),
