@@ -27,6 +27,7 @@
 #define SETTLE_DELAY_FULL_NS (2 * NS_PER_MS) // appends wait for the room
 #define AGAIN_NS             NS_PER_S
 #define AGAIN_DAMAGED_NS     (10 * NS_PER_S)
+#define TELL_AGAIN_NS        (60 * NS_PER_S)
 #define IDLE_NS              (5 * NS_PER_S)
 #define SHRINK_STEP_NS       (50 * NS_PER_MS)
 #define SHRINK_STEP_PAGES    256
@@ -54,6 +55,25 @@ void durable_mark_dirty(struct durable *d)
 
 // ---- Failing and getting well
 
+// What comes and goes (a sensor that sends a batch again and again for which the disk is too small) is told once a minute.
+static void tell_failing(struct durable *d, int code)
+{
+    int64_t now_ns = clock_mono_ns();
+    if (d->told || (code == d->told_code && now_ns < d->told_ns + TELL_AGAIN_NS))
+        return;
+    d->told = true;
+    d->told_code = code;
+    d->told_ns = now_ns;
+    LOG(LOG_ERROR, "outbox: nothing is accepted", LOG_STR("error", d->reason), LOG_STR("dir", d->dir));
+}
+
+static void tell_well(struct durable *d)
+{
+    if (d->told)
+        LOG(LOG_INFO, "outbox: well again");
+    d->told = false;
+}
+
 void durable_fail(struct durable *d, int code, enum database_fault fault)
 {
     bool was_well = __atomic_load_n(&d->failing, __ATOMIC_RELAXED) == 0;
@@ -76,8 +96,7 @@ void durable_fail(struct durable *d, int code, enum database_fault fault)
     int64_t pause_ns = fault != DATABASE_DAMAGED ? AGAIN_NS : d->tries == 0 ? 0 : AGAIN_DAMAGED_NS;
     d->again_ns = clock_mono_ns() + pause_ns;
     d->tries++;
-    if (was_well)
-        LOG(LOG_ERROR, "outbox: nothing is accepted", LOG_STR("error", d->reason), LOG_STR("dir", d->dir));
+    tell_failing(d, code);
 }
 
 // What is settled goes first: when nobody else makes room, the output does. So that it is room on the disk, the file
@@ -139,7 +158,7 @@ static void try_again(struct durable *d)
     d->read_again_ns = 0; // what could not be read may be tried at once
     __atomic_store_n(&d->failing, 0, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&d->mutex);
-    LOG(LOG_INFO, "outbox: well again");
+    tell_well(d);
     durable_wake_pump(d);
 }
 

@@ -113,9 +113,12 @@ struct durable {
     enum database_fault tried_for; // what the tries were for
     unsigned tries;                // since then
     int64_t again_ns;              // when the next one is due
-    uint64_t next_seq;             // of the newest row
-    struct waiting *in_hand;       // taken from `waiting`, not answered yet
-    uint64_t failed_bytes;         // of the largest batch that was refused when a commit failed
+    bool told;                     // in the log, that nothing is accepted
+    int told_code;                 // the last time
+    int64_t told_ns;
+    uint64_t next_seq;       // of the newest row
+    struct waiting *in_hand; // taken from `waiting`, not answered yet
+    uint64_t failed_bytes;   // of the largest batch that was refused when a commit failed
     struct buf row_buf;
     struct damage *damage_now;
     uint64_t set_aside_bytes;
