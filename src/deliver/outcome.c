@@ -163,7 +163,8 @@ static void went_well(struct pump *pump, const struct parcel *parcel)
     pump->failed_in_a_row = 0;
     pump->busy_since_ns = 0;
     backoff_reset(&pump->backoff);
-    pump_went_up(pump, "output up again");
+    if (!pump->full || pump_has_room(pump)) // or it would come and go with each event that is taken
+        pump_went_up(pump, "output up again");
 }
 
 // ---- Outcomes of a sink without order

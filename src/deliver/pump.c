@@ -23,10 +23,14 @@
 
 // ---- From the store
 
+static bool holds_less_than(const struct pump *pump, uint64_t bytes)
+{
+    return pump->held.open_bytes < bytes && pump->held.total_bytes / HELD_TOTAL < bytes;
+}
+
 static bool may_take(const struct pump *pump)
 {
-    return pump->held.count == 0 ||
-           (pump->held.open_bytes < pump->held_max && pump->held.total_bytes / HELD_TOTAL < pump->held_max);
+    return pump->held.count == 0 || holds_less_than(pump, pump->held_max);
 }
 
 // What is open of it; a restart leaves batches of which some events are settled.
@@ -131,6 +135,18 @@ static void tell_full(struct pump *pump)
     snprintf(reason, sizeof reason, "%s: %llu events are tried again and again, and there is no room for more",
              pump->ops->name, (unsigned long long)pump->held.open_events);
     pump_went_down(pump, reason);
+    pump->full = true;
+}
+
+bool pump_has_room(const struct pump *pump)
+{
+    return holds_less_than(pump, pump->held_max / 8 * 7);
+}
+
+// While the output is down one finds out when it is back. One that is only full of what is tried again answers.
+static unsigned in_flight_most(const struct pump *pump)
+{
+    return pump->up || pump->full ? pump->limits.in_flight : 1;
 }
 
 static struct parcel *next_fresh(struct pump *pump, int64_t now_ns)
@@ -232,7 +248,7 @@ static void set_timer(struct pump *pump)
     int64_t due_ns = INT64_MAX;
     if (pump->backing_off)
         due_ns = pump->backoff_until_ns;
-    else if (pump->in_flight < (pump->up ? pump->limits.in_flight : 1))
+    else if (pump->in_flight < in_flight_most(pump))
         due_ns = earlier(fresh_due_ns(pump),
                          earlier(parcels_next_due_ns(&pump->waiting), parcels_next_due_ns(&pump->suspects)));
     if (due_ns == INT64_MAX || (pump->timer_ns != 0 && pump->timer_ns <= due_ns))
@@ -296,7 +312,7 @@ static void pump_work(struct pump *pump)
         // What is held finds out when the output is back. When the last of that was let go, the next batch has to.
         if (!pump->up && pump->held.count == 0)
             pump_went_up(pump, "output is tried again");
-        if (pump->in_flight >= (pump->up ? pump->limits.in_flight : 1))
+        if (pump->in_flight >= in_flight_most(pump))
             break;
         struct parcel *parcel = next_parcel(pump, now_ns);
         if (parcel == NULL)

@@ -56,6 +56,7 @@ struct pump {
     bool working;             // pump_work is on the stack
     bool backing_off;         // the output as a whole, until backoff_until_ns
     bool has_prober;          // one of the suspects is the prober
+    bool full;                // down for no other reason than that what is tried again takes all the room
     bool asleep;              // the next append is to send wake_mail, or has done so
     bool wake_is_due;         // wake_mail is in the mailbox, so it must not be sent again
     bool given_up;            // at the end, with a durable store: what is left stays there
@@ -86,6 +87,9 @@ static inline bool pump_is(const bool *flag) // one of the atomic ones
 {
     return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
 }
+
+// pump.c: so much that the output is not full again with the next batch.
+bool pump_has_room(const struct pump *pump);
 
 // state.c
 bool pump_delivering(void *ctx); // the store's question. Any thread

@@ -80,6 +80,7 @@ void pump_went_down(struct pump *pump, const char *reason)
 {
     bool was_up = pump->up;
     int64_t now_ns = clock_mono_ns();
+    pump->full = false;
     change_state(pump, false, reason);
     if (was_up) {
         pump->down_mono_ns = now_ns;
@@ -97,6 +98,7 @@ void pump_went_up(struct pump *pump, const char *message)
 {
     if (pump->up)
         return;
+    pump->full = false;
     change_state(pump, true, "");
     LOG(LOG_INFO, message, LOG_INT("down_ms", (clock_mono_ns() - pump->down_mono_ns) / NS_PER_MS));
 }

@@ -230,6 +230,25 @@ static void retries_that_take_all_the_room_are_named(void **state)
     assert_in_range(rig_stop(60000), 30, 40);
 }
 
+// One of them is taken now and then, and the next takes its room: the output does not come and go with each.
+static void full_of_retries_is_one_state(void **state)
+{
+    (void)state;
+    struct pump_state now;
+    script.durable = true;
+    for (unsigned i = 0; i < 40; i++)
+        script.retries[i] = i < 34 ? 10 + i : 1000000;
+    rig_start(1, 5);
+    for (unsigned i = 0; i < 40; i++)
+        rig_append_padded(1, 1000000);
+    store_kick(worker.store);
+    rig_wait_up(false, &now);
+    rig_wait_events(34);
+    rig_wait_up(true, &now);
+    assert_int_equal(rig_stop(60000), 6);
+    assert_in_range(rig_logged("\"output down\""), 1, 2);
+}
+
 static void rejected_events_are_dead_letters(void **state)
 {
     (void)state;
@@ -734,6 +753,7 @@ int main(void)
         PUMP_TEST(each_retry_waits_longer),
         PUMP_TEST(retries_that_are_due_go_together),
         PUMP_TEST(retries_that_take_all_the_room_are_named),
+        PUMP_TEST(full_of_retries_is_one_state),
         PUMP_TEST(rejected_events_are_dead_letters),
         PUMP_TEST(full_dead_letters),
         PUMP_TEST(down_keeps_all_and_probes),
