@@ -206,6 +206,8 @@ static void write_output(const struct admin *admin, struct buf *out)
                   (double)counter_get(&stats->bytes));
     output_family(admin, out, "loom_output_retried_total", EXPOSE_COUNTER, "Events handed over that have to go again.",
                   (double)counter_get(&stats->retried));
+    output_family(admin, out, "loom_output_let_go_total", EXPOSE_COUNTER, "Events left to their sensors to send again.",
+                  (double)state.let_go);
     output_family(admin, out, "loom_output_errors_total", EXPOSE_COUNTER, "Hand-overs that failed, all or in part.",
                   (double)counter_get(&stats->errors));
     output_family(admin, out, "loom_output_in_flight_events", EXPOSE_GAUGE, "Events the output has not answered for.",

@@ -183,6 +183,12 @@ static void give_again(struct pump *pump, struct parcel *parcel)
     }
 }
 
+static void forget(struct pump *pump, struct parcel *parcel, struct sink_item item)
+{
+    counter_bump(&pump->let_go, item.count);
+    settle(pump, parcel, item, VERDICT_RETRY);
+}
+
 // A memory store has promised nothing: the sensor of a batch that is older than sensors are kept waiting was told 503 and
 // sends it again. Events of it that the output does not take are not kept, or they would pile up with each repeat; and an
 // output that fails on nothing else would count as down for ever, as nobody could bring what it takes. True: none are left,
@@ -196,7 +202,7 @@ static bool let_go(struct pump *pump, struct parcel *parcel)
     for (size_t i = 0; i < parcel->items.count; i++) {
         struct sink_item item = parcel->items.at[i];
         if (item.batch->arrived_real_ns < told_ns)
-            settle(pump, parcel, item, VERDICT_RETRY);
+            forget(pump, parcel, item);
         else
             items_add(&rest, item);
     }

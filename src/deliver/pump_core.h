@@ -68,6 +68,7 @@ struct pump {
     bool awake;             // atomic: a wake would change nothing
     bool up;                // atomic: the output takes events, for all that is known
     bool stuck_told;        // atomic: the log says that it is stuck
+    counter let_go;         // see struct pump_state
     bool stopping;          // atomic: end when the store is empty
     bool abandoned;         // atomic: end now
     struct sink_stats stats;

@@ -44,6 +44,7 @@ bool pump_delivering(void *ctx)
 void pump_state(struct pump *pump, struct pump_state *out)
 {
     out->last_error = __atomic_load_n(&pump->last_error, __ATOMIC_RELAXED);
+    out->let_go = counter_get(&pump->let_go);
     pthread_mutex_lock(&pump->mutex);
     out->up = __atomic_load_n(&pump->up, __ATOMIC_RELAXED);
     out->since_real_ns = pump->since_real_ns;
