@@ -186,6 +186,7 @@ static void give_again(struct pump *pump, struct parcel *parcel)
 static void forget(struct pump *pump, struct parcel *parcel, struct sink_item item)
 {
     counter_bump(&pump->let_go, item.count);
+    pump->lettered -= parcel->lettered ? item.count : 0;
     settle(pump, parcel, item, VERDICT_RETRY);
 }
 
@@ -197,7 +198,7 @@ static bool let_go(struct pump *pump, struct parcel *parcel)
 {
     struct items rest = {0};
     int64_t told_ns = clock_real_ns() - pump->stuck_ns; // older ones have been answered
-    if (pump->store->ops->durable || parcel->lettered)
+    if (pump->store->ops->durable)
         return false;
     for (size_t i = 0; i < parcel->items.count; i++) {
         struct sink_item item = parcel->items.at[i];

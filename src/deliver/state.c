@@ -119,7 +119,7 @@ void pump_tell_letters(struct pump *pump, const char *reason)
     snprintf(pump->letters_reason, sizeof pump->letters_reason, "%s", reason);
     pthread_mutex_unlock(&pump->mutex);
     if (reason[0] == '\0' && !was_well)
-        LOG(LOG_INFO, "dead letters are written again");
+        LOG(LOG_INFO, "no rejected event waits any more");
     else if (reason[0] != '\0' && was_well)
         LOG(LOG_ERROR, "rejected events wait", LOG_STR("reason", reason));
 }

@@ -617,6 +617,32 @@ static void busy_event_of_a_memory_store_is_let_go(void **state)
         assert_int_equal(script.delivered[i], i == 3 ? 0 : 1);
 }
 
+// The dead letters are full, and its sensor sends the batch again and again: without this all of that would pile up.
+static void rejected_event_of_a_memory_store_is_let_go(void **state)
+{
+    (void)state;
+    struct pump_state now;
+    worker.output.outbox.dead_letter_max_bytes = 100; // room for one letter, as the first always goes
+    script.late = true;
+    script.reject[1] = script.reject[4] = script.reject[7] = true;
+    rig_start(1, 5);
+    for (unsigned i = 0; i < 3; i++) {
+        rig_append(3);
+        rig_wait_answers(i + 1);
+        assert_int_equal(worker.batches[i]->status, i == 0 ? 0 : -EAGAIN);
+    }
+    rig_append(3); // well, and the output is, too
+    rig_wait_answers(4);
+    assert_int_equal(worker.answered_safe, 2);
+    pump_state(worker.pump, &now);
+    assert_true(now.up);
+    assert_true(rig_logged("rejected events wait") >= 1);
+    assert_int_equal(rig_stop(60000), 0);
+    assert_int_equal(let_go(), 2);
+    pump_state(worker.pump, &now);
+    assert_string_equal(now.dead_letters, ""); // nothing waits any more
+}
+
 // The output is busy with all that there is, until it counts as down; and nobody but the sensors can show that it is back.
 static void busy_output_of_a_memory_store_is_tried_again(void **state)
 {
@@ -780,6 +806,7 @@ int main(void)
         PUMP_TEST(poisonous_event_of_a_memory_store_is_let_go),
         PUMP_TEST(poisonous_event_is_kept_while_its_sensor_waits),
         PUMP_TEST(busy_event_of_a_memory_store_is_let_go),
+        PUMP_TEST(rejected_event_of_a_memory_store_is_let_go),
         PUMP_TEST(busy_output_of_a_memory_store_is_tried_again),
         PUMP_TEST(nothing_taken_backs_off),
         PUMP_TEST(stop_gives_back_all_that_is_under_way),
