@@ -65,29 +65,32 @@ static enum sink_result result_of(const struct handover *handover)
     return !__atomic_load_n(&script.healed, __ATOMIC_ACQUIRE) && has_poison(handover) ? SINK_FAILED : SINK_OK;
 }
 
-static void report_event(struct fake *fake, struct handover *handover, struct batch *batch, uint32_t event, bool ok)
+// True: it is to come again.
+static bool report_event(struct fake *fake, struct handover *handover, struct batch *batch, uint32_t event, bool ok)
 {
     const struct sink_report *report = &fake->report;
     unsigned number = number_of(batch, event);
     script.seen[number]++;
     if (ok && script.retries[number] == 0 && script.reject[number]) {
         report->reject(report->ctx, handover, batch, event, 400, TEXT("mapper_parsing_exception"), TEXT("no \"date\""));
-        return;
+        return false;
     }
     bool retry = !ok || script.retries[number] > 0;
     script.retries[number] -= ok && retry ? 1 : 0;
     report->settle(report->ctx, handover, batch, event, 1, retry ? VERDICT_RETRY : VERDICT_DELIVERED);
+    return retry;
 }
 
 static void finish(struct fake *fake, struct handover *handover, struct call *call)
 {
     const enum sink_result result = result_of(handover);
     uint32_t left = handover->events;
+    bool retry = false;
     for (size_t i = 0; i < handover->count; i++) {
         struct batch *batch = handover->items[i].batch; // which may be gone with its last event
         uint32_t first = handover->items[i].first, count = handover->items[i].count;
         for (uint32_t e = 0; e < count; e++, left--)
-            report_event(fake, handover, batch, first + e, result == SINK_OK || (script.partly && left > 1));
+            retry |= report_event(fake, handover, batch, first + e, result == SINK_OK || (script.partly && left > 1));
     }
     call->result = result;
     call->done_ns = clock_mono_ns();
@@ -98,7 +101,7 @@ static void finish(struct fake *fake, struct handover *handover, struct call *ca
         }
     script.in_flight--;
     const struct sink_outcome outcome = {
-        .result = result, .retry_after_ms = script.retry_after_ms, .error = result == SINK_OK ? "" : "fake: not now"};
+        .result = result, .retry_after_ms = script.retry_after_ms, .error = retry ? "fake: not now" : ""};
     fake->report.done(fake->report.ctx, handover, &outcome);
 }
 
@@ -132,13 +135,17 @@ static void fake_deliver(struct sink *sink, struct handover *handover)
     assert_int_equal(events, handover->events);
     assert_true(events == 1 || bytes <= script.limits.max_bytes);
     assert_in_range(events, 1, script.limits.max_events);
-    *call = (struct call){.at_ns = clock_mono_ns(), .events = handover->events, .bytes = bytes};
+    *call =
+        (struct call){.at_ns = clock_mono_ns(), .items = handover->count, .events = handover->events, .bytes = bytes};
     call->first = number_of(handover->items[0].batch, handover->items[0].first);
     script.in_flight++;
     script.most_in_flight = script.in_flight > script.most_in_flight ? script.in_flight : script.most_in_flight;
     assert_in_range(script.in_flight, 1, script.limits.in_flight);
     __atomic_store_n(&script.calls, calls + 1, __ATOMIC_RELEASE);
     if (script.delay_ms < 0) {
+        while (__atomic_load_n(&script.held, __ATOMIC_ACQUIRE) &&
+               !__atomic_load_n(&script.interrupted, __ATOMIC_ACQUIRE))
+            poll(NULL, 0, 1);
         finish(fake, handover, call);
         return;
     }
@@ -169,7 +176,9 @@ const struct sink_ops rig_sink = {
 static int fake_open(const struct conf_output *conf, const struct sink_report *report, struct sink_limits *limits,
                      struct sink **out, struct err *err)
 {
-    (void)conf, (void)err;
+    (void)conf;
+    if (script.refuse_open)
+        return err_set(err, ERR_OUTPUT, "fake: no such place");
     struct fake *fake = mem_zalloc(sizeof *fake);
     fake->sink.ops = &rig_sink;
     fake->report = *report;
@@ -223,6 +232,8 @@ static uint32_t test_next_open(struct store *store, const struct batch *batch, u
 static void test_settle(struct store *store, struct batch *batch, uint32_t first, uint32_t count, enum verdict verdict)
 {
     for (uint32_t e = first; e < first + count; e++) {
+        if (verdict == VERDICT_DELIVERED && script.ordered < EVENTS_MAX)
+            script.order[script.ordered++] = number_of(batch, e);
         if (verdict != VERDICT_RETRY)
             (verdict == VERDICT_REJECTED ? script.rejected : script.delivered)[number_of(batch, e)]++;
         script.let_go += verdict == VERDICT_RETRY;
@@ -253,7 +264,7 @@ static void post(void *ctx)
     sem_post(ctx);
 }
 
-void rig_append_padded(uint32_t events, int padding)
+struct batch *rig_batch_new(uint32_t events, int padding)
 {
     struct batch *batch = mem_zalloc(sizeof *batch);
     batch->mail.run = on_answer;
@@ -267,6 +278,19 @@ void rig_append_padded(uint32_t events, int padding)
         buf_printf(&batch->lines, "{\"n\":%u,\"p\":\"%*s\"}\n", worker.events++, padding, "");
         batch->ends[i] = (uint32_t)batch->lines.len;
     }
+    return batch;
+}
+
+void rig_batch_free(struct batch *batch)
+{
+    buf_fini(&batch->lines);
+    mem_free(batch->ends);
+    mem_free(batch);
+}
+
+void rig_append_padded(uint32_t events, int padding)
+{
+    struct batch *batch = rig_batch_new(events, padding);
     worker.batches[worker.appended++] = batch;
     assert_int_equal(store_append(worker.store, batch), 0);
 }
@@ -310,6 +334,15 @@ void rig_wait_in_flight(void)
     }
 }
 
+void rig_wait_last_error(const char *word, struct pump_state *state)
+{
+    int64_t deadline_ns = clock_mono_ns() + SOON_NS;
+    for (pump_state(worker.pump, state); strcmp(state->last_error, word) != 0; pump_state(worker.pump, state)) {
+        assert_true(clock_mono_ns() < deadline_ns);
+        poll(NULL, 0, 1);
+    }
+}
+
 void rig_wait_up(bool up, struct pump_state *state)
 {
     int64_t deadline_ns = clock_mono_ns() + SOON_NS;
@@ -322,9 +355,8 @@ void rig_wait_up(bool up, struct pump_state *state)
     fail_msg("the pump never went %s", up ? "up" : "down");
 }
 
-void rig_start(int64_t backoff_ms, int64_t max_backoff_ms)
+int rig_try_start(const struct sink_ops *ops, int64_t backoff_ms, int64_t max_backoff_ms, struct err *err)
 {
-    struct err err = {0};
     worker.output = (struct conf_output){.type = (char *)"fake",
                                          .network = true,
                                          .outbox = {.dir = worker.dir,
@@ -342,7 +374,13 @@ void rig_start(int64_t backoff_ms, int64_t max_backoff_ms)
     test_ops.settle = test_settle;
     worker.store->ops = &test_ops;
     const struct pump_conf conf = {.output = &worker.output, .stuck_ms = script.stuck_ms > 0 ? script.stuck_ms : 10000};
-    assert_int_equal(pump_start(&conf, &rig_sink, worker.store, &worker.pump, &err), 0);
+    return pump_start(&conf, ops, worker.store, &worker.pump, err);
+}
+
+void rig_start(int64_t backoff_ms, int64_t max_backoff_ms)
+{
+    struct err err = {0};
+    assert_int_equal(rig_try_start(&rig_sink, backoff_ms, max_backoff_ms, &err), 0);
 }
 
 uint64_t rig_stop(int64_t grace_ms)
@@ -392,11 +430,8 @@ int rig_tear_down(void **state)
     pump_free(worker.pump);
     if (worker.store != NULL)
         worker.store->ops->close(worker.store);
-    for (unsigned i = 0; i < worker.appended; i++) {
-        buf_fini(&worker.batches[i]->lines);
-        mem_free(worker.batches[i]->ends);
-        mem_free(worker.batches[i]);
-    }
+    for (unsigned i = 0; i < worker.appended; i++)
+        rig_batch_free(worker.batches[i]);
     snprintf(path, sizeof path, "%s/dead-letters.ndjson", worker.dir);
     unlink(path);
     rmdir(worker.dir);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The pump with a sink that takes several hand-overs at once and keeps no order, as the network outputs are. Events are
-// {"n":<number>}, and the number says what becomes of the event. After each test every event that was appended has
-// exactly one final verdict, or its batch was given back.
+// The pump with a sink that does as the test says: with several hand-overs at once and without order, as the network outputs
+// are, or as its limits tell. Events are {"n":<number>}, and the number says what becomes of the event. After each test every
+// event that was appended has exactly one final verdict, or its batch was given back. The test's thread is the worker that
+// appends and hears the answers.
 
 #include <semaphore.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 
 struct call { // a hand-over, as the sink saw it
     int64_t at_ns, done_ns;
+    size_t items;
     uint32_t events;
     unsigned first; // number of its first event
     uint64_t bytes;
@@ -25,6 +27,7 @@ struct call { // a hand-over, as the sink saw it
 struct rig_script {
     // Set by the test; those that change while the pump runs are atomic.
     struct sink_limits limits;
+    bool refuse_open;
     int64_t delay_ms;       // < 0: reports from within deliver. Else later; with `backwards` the last one first
     bool backwards;         //
     bool healed;            // atomic: nothing is poisonous any more
@@ -42,6 +45,7 @@ struct rig_script {
     struct call call[CALLS_MAX];
     unsigned in_flight, most_in_flight;
     unsigned seen[EVENTS_MAX], delivered[EVENTS_MAX], rejected[EVENTS_MAX];
+    unsigned order[EVENTS_MAX], ordered; // what was delivered, as it was
     unsigned done_out_of_order;
     unsigned syncs, unsynced_rejections, let_go;
     uint64_t taken_bytes; // atomic
@@ -66,15 +70,20 @@ extern const struct sink_ops rig_sink;
 int rig_set_up(void **state);
 int rig_tear_down(void **state);
 void rig_start(int64_t backoff_ms, int64_t max_backoff_ms);
+int rig_try_start(const struct sink_ops *ops, int64_t backoff_ms, int64_t max_backoff_ms, struct err *err);
 uint64_t rig_stop(int64_t grace_ms);
 void rig_stop_clean(void); // all is over, and each event has had one verdict
 void rig_append(uint32_t events);
+struct batch *rig_batch_new(uint32_t events, int padding); // for a test that appends itself
+void rig_batch_free(struct batch *batch);
 void rig_append_padded(uint32_t events, int padding); // wakes nobody
 void rig_wait_answers(unsigned count);
 void rig_wait_calls(unsigned count);
 void rig_wait_events(uint64_t count); // delivered
 void rig_wait_in_flight(void);        // some hand-over is; with script.held it stays
 void rig_wait_up(bool up, struct pump_state *state);
+// A hand-over is counted when it begins, and its events are answered before it ends: what it ended with comes a little later.
+void rig_wait_last_error(const char *word, struct pump_state *state);
 unsigned rig_calls(void);
 unsigned rig_logged(const char *message); // how often
 const char *rig_dead_letters(void);       // the file
