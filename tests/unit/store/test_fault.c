@@ -247,7 +247,6 @@ static void nobody_waits_for_a_recovery(void **state)
 {
     struct yard *yard = *state;
     struct store_health health;
-    tester = pthread_self();
     yard_open(yard);
     yard_append(yard, 0, 20);
     set(&sync_error, EIO);
@@ -387,7 +386,6 @@ static void unreadable_row_on_a_full_disk(void **state)
 {
     struct yard *yard = *state;
     enum { PAGES = 6 }; // more than a small row takes, and less than a large one
-    tester = pthread_self();
     yard_open(yard);
     yard_append(yard, 0, 80000);
     yard_append(yard, 1, 10);
@@ -537,6 +535,7 @@ static void full_disk_at_a_start_is_emptied(void **state)
 
 static int log_file = -1, real_stderr;
 
+// Of the rest of the test; while no store is open.
 static void begin_log(enum log_level level)
 {
     char path[] = "/tmp/loom-test-XXXXXX";
@@ -577,7 +576,6 @@ static void salvage_on_a_full_disk(void **state)
     char dir[128], filler[160], path[160], needed[64];
     if (!mount_small(yard, dir))
         skip();
-    tester = pthread_self();
     unsigned count = 0;
     struct store_stats stats = {0};
     for (; stats.bytes < 600 * 1000; yard->store->ops->stats(yard->store, &stats))
@@ -596,7 +594,6 @@ static void salvage_on_a_full_disk(void **state)
     yard_open(yard); // the first try is its, the next the committer's
     wait_for_held_read();
     assert_int_equal(logged(needed), 1);
-    end_log();
     assert_reason(yard, "outbox: the file is damaged, and cannot be salvaged: No space left on device");
     snprintf(path, sizeof path, "%s/outbox.db.new", dir);
     assert_int_not_equal(access(path, F_OK), 0);
@@ -616,9 +613,9 @@ static void larger_than_the_disk(void **state)
 {
     struct yard *yard = *state;
     char dir[128];
+    begin_log(LOG_INFO);
     if (!mount_small(yard, dir))
         skip();
-    begin_log(LOG_INFO);
     for (unsigned i = 0; i < 4; i += 2) { // its sensor sends it again; the log has it once
         yard_append(yard, i, 400000);
         assert_int_equal(yard->status[i], -ENOSPC);
@@ -635,16 +632,18 @@ static void larger_than_the_disk(void **state)
 
 static int disk_works(void **state)
 {
-    end_log();
     __atomic_store_n(&hold_reads, false, __ATOMIC_RELAXED);
     set(&sync_error, 0);
     set(&write_error, 0);
     pages_left = -1;
-    return yard_teardown(state);
+    int rc = yard_teardown(state);
+    end_log();
+    return rc;
 }
 
 int main(void)
 {
+    tester = pthread_self();
 #define YARD_TEST(name) cmocka_unit_test_setup_teardown(name, yard_setup, disk_works)
     const struct CMUnitTest tests[] = {
         YARD_TEST(sync_fails),
