@@ -29,8 +29,8 @@ struct pump_state {
     // How the last hand-over that did not go well ended, as a word: "retry" (single events), "busy", "too_large",
     // "failed", "down"; "" if none did.
     const char *last_error;
-    uint64_t
-        let_go; // events of a memory store that the pump gave up, as their sensors were told 503 and send them again
+    // Events of a memory store that were given up, as their sensors were told 503 and send them again.
+    uint64_t let_go;
 };
 
 struct pump_conf {

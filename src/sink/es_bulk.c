@@ -21,8 +21,7 @@ struct es_bulk {
     const struct es_name *name;
     bool gzip;
     z_stream deflate;
-    struct buf plain;  // reused
-    struct buf target; // the name of one event's index
+    struct buf plain; // reused
 };
 
 struct es_bulk *es_bulk_new(const struct es_name *name, bool gzip)
@@ -43,7 +42,6 @@ void es_bulk_free(struct es_bulk *bulk)
     if (bulk->gzip)
         deflateEnd(&bulk->deflate);
     buf_fini(&bulk->plain);
-    buf_fini(&bulk->target);
     mem_free(bulk);
 }
 
@@ -65,19 +63,21 @@ void es_bulk_path(const struct es_name *name, struct buf *out)
 
 static int append_action(struct es_bulk *bulk, const struct batch *batch, uint32_t event)
 {
-    char id[EVENT_ID_LEN];
-    char action[ACTION_MAX];
-    int len;
-    batch_event_id(batch, event, id);
+    struct buf *plain = &bulk->plain;
+    int rc = buf_try_reserve(plain, ACTION_MAX);
+    if (rc != 0)
+        return rc;
+    buf_text(plain, TEXT("{\"create\":{"));
     if (bulk->name->dated) {
-        bulk->target.len = 0;
-        es_name_write(bulk->name, es_name_seconds(batch_event(batch, event), batch->arrived_real_ns), &bulk->target);
-        len = snprintf(action, sizeof action, "{\"create\":{\"_index\":\"%.*s\",\"_id\":\"%.*s\"}}\n",
-                       (int)bulk->target.len, bulk->target.data, EVENT_ID_LEN, id);
-    } else {
-        len = snprintf(action, sizeof action, "{\"create\":{\"_id\":\"%.*s\"}}\n", EVENT_ID_LEN, id);
+        buf_text(plain, TEXT("\"_index\":\""));
+        es_name_write(bulk->name, es_name_seconds(batch_event(batch, event), batch->arrived_real_ns), plain);
+        buf_text(plain, TEXT("\","));
     }
-    return buf_try_append(&bulk->plain, action, (size_t)len);
+    buf_text(plain, TEXT("\"_id\":\""));
+    batch_event_id(batch, event, plain->data + plain->len);
+    plain->len += EVENT_ID_LEN;
+    buf_text(plain, TEXT("\"}}\n"));
+    return 0;
 }
 
 static bool is_empty_object(struct text event)
@@ -148,7 +148,7 @@ int es_bulk_build(struct es_bulk *bulk, const struct handover *handover, struct 
     int rc = 0;
     plain->len = 0;
     body->len = 0;
-    rc = buf_try_reserve(plain, handover->bytes + (uint64_t)handover->events * ACTION_USUAL);
+    rc = buf_try_reserve(plain, handover->bytes + (uint64_t)handover->events * ACTION_USUAL + ACTION_MAX);
     for (size_t i = 0; rc == 0 && i < handover->count; i++)
         rc = append_item(bulk, &handover->items[i]);
     if (rc == 0 && bulk->gzip) {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/batch.h"
 
+#include <endian.h>
+#include <string.h>
+
 #include "base/hash.h"
 
-// Eight bits of a number at a time, most significant first.
 static void put_big_endian(uint64_t value, unsigned char *out)
 {
-    for (int i = 0; i < 8; i++)
-        out[i] = (unsigned char)(value >> (56 - 8 * i));
+    value = htobe64(value);
+    memcpy(out, &value, sizeof value);
 }
 
 void batch_event_id(const struct batch *batch, uint32_t i, char out[EVENT_ID_LEN])
@@ -20,9 +22,9 @@ void batch_event_id(const struct batch *batch, uint32_t i, char out[EVENT_ID_LEN
     struct hash128 hash = hash128(bytes, 16, i);
     put_big_endian(hash.high, bytes);
     put_big_endian(hash.low, bytes + 8);
-    for (int at = 0; at < EVENT_ID_LEN; at++) {
-        const unsigned char *group = bytes + at / 4 * 3;
-        uint32_t bits = (uint32_t)group[0] << 16 | (uint32_t)group[1] << 8 | group[2];
-        out[at] = letters[bits >> (18 - 6 * (at % 4)) & 63];
+    for (size_t at = 0, from = 0; at < EVENT_ID_LEN; from += 3) {
+        uint32_t bits = (uint32_t)bytes[from] << 16 | (uint32_t)bytes[from + 1] << 8 | bytes[from + 2];
+        for (int shift = 18; shift >= 0 && at < EVENT_ID_LEN; shift -= 6)
+            out[at++] = letters[bits >> shift & 63];
     }
 }
