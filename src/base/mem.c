@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+
+#define GIVE_BACK_BYTES ((size_t)16 * 1024 * 1024)
 
 static void mem_exhausted(size_t size) __attribute__((noreturn));
 static void mem_exhausted(size_t size)
@@ -75,6 +78,12 @@ char *mem_strdup(const char *text)
 void mem_free(void *ptr)
 {
     free(ptr);
+}
+
+void mem_give_back(void)
+{
+    if (mallinfo2().fordblks >= GIVE_BACK_BYTES)
+        malloc_trim(0);
 }
 
 void mem_wipe(void *ptr, size_t size)

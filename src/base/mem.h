@@ -19,6 +19,10 @@ void *mem_try_realloc(void *ptr, size_t size);
 
 void mem_free(void *ptr);
 
+// Where much is released that the system has not got back (16 MiB: a burst of bodies leaves it in pieces), gives it back. That
+// takes milliseconds in which nobody allocates, so it is for quiet moments. Any thread.
+void mem_give_back(void);
+
 // Overwrites before release, in a way the compiler keeps: for tokens and passwords.
 void mem_wipe(void *ptr, size_t size);
 

@@ -31,6 +31,8 @@ enum {
     LAST_RESORT_MS = 1000,
     LAST_TRY_MS = 500,
     LAST_HAND_OVERS_MS = 3000,
+    QUIET_MS = 10000,
+    QUIET_BYTES = 1 << 20, // of bodies under way
     MANAGEMENT_ROUTES = 8,
     MANAGEMENT_CONNECTIONS = 64
 };
@@ -55,7 +57,7 @@ struct service {
     struct admin admin;
 
     struct loop_signal sigterm, sigint;
-    struct loop_timer shutdown_timer;
+    struct loop_timer shutdown_timer, quiet_timer;
     int64_t shutdown_by_ns;
     struct drained *drained; // one a worker
     size_t drained_count;
@@ -236,6 +238,15 @@ static void log_listening(const struct service *service)
         LOG_STR("output", service->prepared->conf.output.type));
 }
 
+// The memory of a burst is not kept for the next one.
+static void on_quiet_due(struct loop_timer *timer)
+{
+    struct service *service = (struct service *)((char *)timer - offsetof(struct service, quiet_timer));
+    if (budget_used(&service->budget) < QUIET_BYTES)
+        mem_give_back();
+    loop_timer_start(service->loop, &service->quiet_timer, QUIET_MS, on_quiet_due);
+}
+
 static void end_at_once(int number)
 {
     _exit(128 + number);
@@ -357,6 +368,7 @@ static void stop(struct service *service)
         worker_stop(service->workers[i]);
     pump_free(service->pump);
     loop_timer_close(&service->shutdown_timer);
+    loop_timer_close(&service->quiet_timer);
     loop_signal_close(&service->sigterm);
     loop_signal_close(&service->sigint);
     if (service->listener != NULL)
@@ -387,6 +399,7 @@ int service_run(const struct prepared *prepared, const char *version, struct err
         listener_start(service.listener);
         service.admin.phase = ADMIN_SERVING;
         log_listening(&service);
+        loop_timer_start(service.loop, &service.quiet_timer, QUIET_MS, on_quiet_due);
         loop_run(service.loop);
     }
     stop(&service);

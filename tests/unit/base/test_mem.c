@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -94,6 +95,48 @@ static void wipe_overwrites(void **state)
     assert_memory_equal(secret, "\0\0\0\0\0\0\0", sizeof secret);
 }
 
+static long resident_kib(void)
+{
+    char line[256];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status) != NULL)
+        sscanf(line, "RssAnon: %ld kB", &kib);
+    fclose(status);
+    assert_true(kib >= 0);
+    return kib;
+}
+
+// The last piece keeps the heap from shrinking by itself.
+static void released_memory_is_given_back(void **state)
+{
+    enum { PIECES = 2000, PIECE_BYTES = 32 * 1024 };
+    static char *pieces[PIECES];
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); // their allocators are others
+#endif
+    for (size_t i = 0; i < PIECES; i++)
+        memset(pieces[i] = mem_alloc(PIECE_BYTES), 1, PIECE_BYTES);
+    for (size_t i = 0; i < PIECES - 1; i++)
+        mem_free(pieces[i]);
+    long before_kib = resident_kib();
+    mem_give_back();
+    assert_true(before_kib - resident_kib() > 50 * 1024);
+    mem_free(pieces[PIECES - 1]);
+
+    // A little is kept.
+    for (size_t i = 0; i < 100; i++)
+        memset(pieces[i] = mem_alloc(PIECE_BYTES), 1, PIECE_BYTES);
+    for (size_t i = 0; i < 99; i++)
+        mem_free(pieces[i]);
+    before_kib = resident_kib();
+    mem_give_back();
+    assert_true(before_kib - resident_kib() < 1024);
+    mem_free(pieces[99]);
+}
+
 static void broken_invariants_abort(void **state)
 {
     (void)state;
@@ -123,9 +166,13 @@ static void exhaustion_aborts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_is_still_an_object),        cmocka_unit_test(arrays_are_zeroed),
-        cmocka_unit_test(strings_are_copied_up_to_the_zero), cmocka_unit_test(wipe_overwrites),
-        cmocka_unit_test(broken_invariants_abort),           cmocka_unit_test(exhaustion_aborts),
+        cmocka_unit_test(nothing_is_still_an_object),
+        cmocka_unit_test(arrays_are_zeroed),
+        cmocka_unit_test(strings_are_copied_up_to_the_zero),
+        cmocka_unit_test(wipe_overwrites),
+        cmocka_unit_test(released_memory_is_given_back),
+        cmocka_unit_test(broken_invariants_abort),
+        cmocka_unit_test(exhaustion_aborts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
