@@ -36,7 +36,9 @@ ssize_t stream_read(struct stream *stream, void *out, size_t len);
 ssize_t stream_writev(struct stream *stream, const struct iovec *parts, int count);
 void stream_wait(struct stream *stream, int events); // 0: nothing (back-pressure)
 // So many bytes more will come before there is anything to do: what comes stays in the system's memory, and does not wake the
-// loop, until all or 32 KiB of it are there, or no more will come. A hint, which holds until the next; 0: any byte counts.
+// loop, until all or 32 KiB of it are there, or the connection ends. A hint, which holds until the next; 0: any byte counts.
+// What is no message waits with the rest: that a TLS peer has said close_notify in the midst of one, and leaves the socket open,
+// is seen by the owner's deadline only.
 void stream_expect(struct stream *stream, uint64_t bytes);
 bool stream_handshake_done(const struct stream *stream); // true at once for plain
 const char *stream_reason(const struct stream *stream);  // why TLS failed, as OpenSSL puts it; static, NULL if unknown

@@ -283,6 +283,7 @@ int rig_connect(struct rig *rig)
     int accepted = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     assert_true(accepted >= 0);
     close(listening);
+    rig->accepted = accepted;
     run_on_loop(rig, adopt, accepted);
     return be_patient(client);
 }
@@ -293,6 +294,7 @@ int rig_connect_local(struct rig *rig)
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0); // each end has flags of its own
+    rig->accepted = pair[0];
     run_on_loop(rig, adopt, pair[0]);
     return be_patient(pair[1]);
 }

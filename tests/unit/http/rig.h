@@ -21,6 +21,7 @@ struct rig {
     atomic_uint refused_status;
     atomic_uint drained;
     struct visit *waiting; // loop thread: requests to /wait, in order
+    int accepted;          // the server's end of the last connection, for what the system says of it
 };
 
 // /echo     200 with the body that came, when it is whole

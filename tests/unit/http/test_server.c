@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "rig.h"
 
@@ -275,6 +276,55 @@ static void test_refused_body_is_skipped(void **state)
     close(fd);
 }
 
+// For how many bytes the system wakes the server.
+static void until_it_waits_for(int bytes)
+{
+    int64_t deadline_ns = clock_mono_ns() + 60 * NS_PER_S;
+    int low_water = 0;
+
+    while (low_water != bytes) {
+        socklen_t len = sizeof low_water;
+        assert_int_equal(getsockopt(rig.accepted, SOL_SOCKET, SO_RCVLOWAT, &low_water, &len), 0);
+        assert_true(clock_mono_ns() < deadline_ns);
+        usleep(500);
+    }
+}
+
+// Nothing less than the rest of a body is of use; but what follows one, or a refusal, is looked at byte by byte.
+static void test_rest_of_a_body_is_waited_for(void **state)
+{
+    char *bytes = mem_alloc(20001);
+    int fd = rig_connect(&rig);
+
+    (void)state;
+    memset(bytes, 'x', 20000);
+    bytes[20000] = '\0';
+    rig_say(fd, POST("/echo", "20000", "") "x");
+    until_it_waits_for(19999);
+    rig_say(fd, bytes + 1);
+    rig_expect(fd, "HTTP/1.1 200", bytes);
+    until_it_waits_for(1);
+
+    rig_say(fd, POST("/echo", "20000", "Expect: 100-continue\r\n"));
+    until_it_waits_for(20000);
+    rig_expect(fd, "HTTP/1.1 100", "");
+    rig_say(fd, bytes);
+    rig_expect(fd, "HTTP/1.1 200", bytes);
+
+    rig_say(fd, POST("/half", "20000", ""));
+    until_it_waits_for(20000);
+    rig_say(fd, bytes);
+    rig_say(fd, POST("/early", "20000", ""));
+    rig_expect(fd, "HTTP/1.1 413", "half");
+    rig_expect(fd, "HTTP/1.1 413", "early");
+    until_it_waits_for(1);
+    rig_say(fd, bytes);
+    rig_say(fd, GET("/none"));
+    rig_expect(fd, "HTTP/1.1 404", "none");
+    close(fd);
+    mem_free(bytes);
+}
+
 // A client that sends all before it reads: its answer must not be lost in a reset.
 static void send_all_then_read(const char *head, const char *body)
 {
@@ -405,6 +455,7 @@ int main(void)
         TEST(test_back_pressure),
         TEST(test_expect_continue),
         TEST(test_refused_body_is_skipped),
+        TEST(test_rest_of_a_body_is_waited_for),
         TEST(test_lingering_close),
         TEST(test_slow_reader),
         TEST(test_many_connections),
