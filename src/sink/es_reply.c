@@ -135,9 +135,10 @@ static bool is_bare(struct text object, struct text *status)
 {
     static const char head[] = "{\"create\":{\"status\":";
     enum { HEAD_LEN = sizeof head - 1, STATUS_LEN = 3 };
+    if (object.len != HEAD_LEN + STATUS_LEN + 2)
+        return false;
     *status = (struct text){object.at + HEAD_LEN, STATUS_LEN};
-    return object.len == HEAD_LEN + STATUS_LEN + 2 && memcmp(object.at, head, HEAD_LEN) == 0 &&
-           memcmp(object.at + HEAD_LEN + STATUS_LEN, "}}", 2) == 0;
+    return memcmp(object.at, head, HEAD_LEN) == 0 && memcmp(status->at + STATUS_LEN, "}}", 2) == 0;
 }
 
 // What does not look like an item is not decided by it.
