@@ -408,10 +408,11 @@ static struct exposition *read_document(void)
     return documented;
 }
 
-static void empty_stats(struct store *store, struct store_stats *out)
+static void some_stats(struct store *store, struct store_stats *out)
 {
     (void)store;
-    *out = (struct store_stats){0};
+    *out =
+        (struct store_stats){.bytes_max = 1, .dropped_events = 2, .damaged_records = 3, .later_events = 4, .errors = 5};
 }
 
 static void test_document_lists_every_family(void **state)
@@ -419,12 +420,17 @@ static void test_document_lists_every_family(void **state)
     struct rig *rig = rig_new(true);
     (void)state;
     some_requests(rig);
-    // The families of a durable store are listed too. What they say is tested where there is one.
-    const struct store_ops durable = {.durable = true, .stats = empty_stats};
+    // The families of a durable store are listed too.
+    const struct store_ops durable = {.durable = true, .stats = some_stats};
     struct store store = {.ops = &durable};
     rig->admin.store = &store;
     struct exposition *printed = expose(rig), *documented = read_document();
 
+    assert_metric(printed, "loom_store_max_bytes", "", 1);
+    assert_metric(printed, "loom_store_dropped_events_total", "", 2);
+    assert_metric(printed, "loom_store_damaged_records_total", "", 3);
+    assert_metric(printed, "loom_store_later_version_events_total", "", 4);
+    assert_metric(printed, "loom_store_errors_total", "", 5);
     for (size_t i = 0; i < printed->count; i++) {
         const struct family *family = &printed->families[i], *row = find_family(documented, family->name);
         if (row == NULL)
