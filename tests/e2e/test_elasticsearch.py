@@ -14,9 +14,9 @@ from loomtest.bulk import BulkServer, Fault
 from loomtest.process import wait_for
 
 SECRET = "geheim-5d1c7e90-e2e"
-# Short waits, so that a failure is over soon.
 # For tests that want 204 at the first go, however slow the machine is; a second go would be another request to count.
 PATIENT = {"ack_timeout_ms": 30000}
+# Short waits, so that a failure is over soon.
 OUTBOX = {"retry_backoff_ms": 20, "retry_max_backoff_ms": 100, "flush_interval_ms": 10}
 
 
