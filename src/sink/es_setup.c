@@ -52,14 +52,9 @@ static void tell(struct es_setup *setup, enum log_level level, const char *messa
         status >= 300 ? LOG_INT("status", status) : LOG_NONE, type.len > 0 ? LOG_TEXT("error", type) : LOG_NONE);
 }
 
-// It is not the cluster that has answered: the connection was lost, or a proxy says that there is nobody.
-static bool is_away(const struct http_request *request)
-{
-    return request->failure == HTTP_LOST || request->status == 502 || request->status == 504;
-}
-
 // Whether this run ends here, which is reported then: where the cluster can't be used, nothing of what follows would work
-// either. But one that answers, and fails on these requests again and again, may yet take events.
+// either. But one that answers, and fails on these requests again and again, may yet take events. So may one of which a proxy
+// says 502 or 504 to these only; if events get the same, the next try begins here again.
 static bool ended(struct es_setup *setup)
 {
     unsigned status = setup->request.status;
@@ -69,7 +64,7 @@ static bool ended(struct es_setup *setup)
     es_outcome_of(setup->output, &setup->request, &outcome);
     if (outcome.result == SINK_TOO_LARGE || outcome.result == SINK_FAILED) {
         outcome.result = SINK_DOWN; // no event is the reason
-        if (!is_away(&setup->request) && ++setup->failures >= FAILURES_MAX) {
+        if (setup->request.failure != HTTP_LOST && ++setup->failures >= FAILURES_MAX) {
             tell(setup, LOG_WARN, "index template not looked at, the cluster fails on it");
             finish_well(setup);
             return true;

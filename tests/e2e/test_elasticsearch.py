@@ -762,13 +762,13 @@ def test_template_is_forbidden(start_loom, server, tmp_path):
     assert [record["level"] for record in feed.loom.log(message=re.compile("template"))] == ["warn"]
 
 
-@pytest.mark.parametrize("step", ["root", "template", "large"])
+@pytest.mark.parametrize("step", ["root", "template", "proxy", "large"])
 def test_template_step_that_always_fails(start_loom, server, tmp_path, step):
     """A warning after a while, and deliveries."""
     if step == "root":
         server.root_status = 501
-    elif step == "template":
-        server.template_status = 500
+    elif step in ("template", "proxy"):
+        server.template_status = 500 if step == "template" else 504
     else:
         server.templates["loom-loom-events"] = {"index_patterns": ["x"], "_meta": {"x": "x" * (33 << 20)}}
     feed = Feed(start_loom, server, tmp_path, durable=True)
