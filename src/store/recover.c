@@ -169,7 +169,7 @@ static int count_all(struct durable *d, struct database_totals totals)
     return rc;
 }
 
-// Whether the disk has what the file will grow by.
+// Whether the disk has what the file will grow by. It is written once, where durable_disk_room counts with twice.
 static int log_fits(struct durable *d, bool *fits)
 {
     uint64_t bytes, there = files_size(d->path);
