@@ -2,8 +2,11 @@
 #include "base/mem.h"
 
 #include <malloc.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -80,10 +83,29 @@ void mem_free(void *ptr)
     free(ptr);
 }
 
+// Resident bytes of no file; 0 when the system does not tell.
+static size_t anonymous_bytes(void)
+{
+    unsigned long resident, shared;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL)
+        return 0;
+    bool read = fscanf(file, "%*u %lu %lu", &resident, &shared) == 2 && resident >= shared;
+    fclose(file);
+    return read ? (resident - shared) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+// What malloc itself counts as released does not tell what of it has gone back before.
 void mem_give_back(void)
 {
-    if (mallinfo2().fordblks >= GIVE_BACK_BYTES)
+    static size_t kept;
+    size_t now = anonymous_bytes();
+    if (now >= kept + GIVE_BACK_BYTES) {
         malloc_trim(0);
+        kept = anonymous_bytes();
+    } else if (now < kept) {
+        kept = now;
+    }
 }
 
 void mem_wipe(void *ptr, size_t size)

@@ -19,8 +19,8 @@ void *mem_try_realloc(void *ptr, size_t size);
 
 void mem_free(void *ptr);
 
-// Where much is released that the system has not got back (16 MiB: a burst of bodies leaves it in pieces), gives it back. That
-// takes milliseconds in which nobody allocates, so it is for quiet moments. Any thread.
+// Gives back to the system what is released and still held in pieces, once 16 MiB more are resident than after the last
+// time. That takes milliseconds in which nobody allocates, so it is for quiet moments. One thread.
 void mem_give_back(void);
 
 // Overwrites before release, in a way the compiler keeps: for tokens and passwords.

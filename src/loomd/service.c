@@ -58,6 +58,7 @@ struct service {
 
     struct loop_signal sigterm, sigint;
     struct loop_timer shutdown_timer, quiet_timer;
+    bool is_quiet;
     int64_t shutdown_by_ns;
     struct drained *drained; // one a worker
     size_t drained_count;
@@ -242,7 +243,9 @@ static void log_listening(const struct service *service)
 static void on_quiet_due(struct loop_timer *timer)
 {
     struct service *service = (struct service *)((char *)timer - offsetof(struct service, quiet_timer));
-    if (budget_used(&service->budget) < QUIET_BYTES)
+    bool was_quiet = service->is_quiet; // one look may fall between two batches
+    service->is_quiet = budget_used(&service->budget) < QUIET_BYTES;
+    if (was_quiet && service->is_quiet)
         mem_give_back();
     loop_timer_start(service->loop, &service->quiet_timer, QUIET_MS, on_quiet_due);
 }

@@ -135,6 +135,16 @@ static void released_memory_is_given_back(void **state)
     mem_give_back();
     assert_true(before_kib - resident_kib() < 1024);
     mem_free(pieces[99]);
+
+    // And the next burst goes back, too.
+    for (size_t i = 0; i < PIECES; i++)
+        memset(pieces[i] = mem_alloc(PIECE_BYTES), 1, PIECE_BYTES);
+    for (size_t i = 0; i < PIECES - 1; i++)
+        mem_free(pieces[i]);
+    before_kib = resident_kib();
+    mem_give_back();
+    assert_true(before_kib - resident_kib() > 50 * 1024);
+    mem_free(pieces[PIECES - 1]);
 }
 
 static void broken_invariants_abort(void **state)
