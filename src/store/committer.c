@@ -277,6 +277,7 @@ void *durable_commit_main(void *store)
 {
     struct durable *d = store;
     struct work work;
+    pthread_setname_np(pthread_self(), "committer");
     do {
         wait_for_work(d, &work);
         d->in_hand = work.list;
