@@ -9,6 +9,9 @@
 // - A descriptor for which less is wanted than epoll watches stays as it is until an event comes that nobody wants.
 //   Only then does the watch shrink. Between two requests of a kept-alive connection nothing changes, so nothing is
 //   called.
+//
+// libuv handles up to 1024 ready descriptors at a stretch. What they hand to other threads, and what those have done
+// with it, would all be held until the last of them: with 1,000 connections tens of MiB. So a turn is cut in pieces.
 
 #include "net/loop.h"
 
@@ -21,15 +24,20 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+enum { PIECE_POLLS = 16 }; // ready descriptors in a piece of a turn
+
 // Owned by one loop, but for `stop` and the mailbox.
 struct loop {
-    uv_loop_t uv;
+    uv_loop_t uv; // first: a handle knows it
     struct mailbox mailbox;
     // Wakes the loop for mail and for loop_stop. Not uv_async_t: uv_async_send reads its "already pending" mark with no
     // barrier, so on a weakly ordered machine the last of several wake-ups could be lost, and it would save nothing:
     // the mailbox wakes only when it was empty.
     int wake_fd;
     struct loop_poll wake;
+    void *prepare; // a struct handle: ends a turn
+    LIST_HEAD(loop_turns, loop_turn) turns;
+    unsigned polls; // of this piece
     bool running;
     bool stop; // atomic
 };
@@ -51,9 +59,9 @@ struct handle {
     int watched;       // poll: what epoll watches, at least what the owner waits for
 };
 
+_Static_assert(offsetof(struct loop, uv) == 0, "uv_handle_t.loop points at the loop itself");
 _Static_assert(offsetof(struct loop_timer, handle) == 0, "struct handle.owner points at the owner itself");
 _Static_assert(offsetof(struct loop_signal, handle) == 0, "struct handle.owner points at the owner itself");
-_Static_assert(offsetof(struct loop_turn, handle) == 0, "struct handle.owner points at the owner itself");
 _Static_assert(offsetof(struct loop_poll, handle) == 0, "struct handle.owner points at the owner itself");
 
 static void on_closed(uv_handle_t *uv)
@@ -89,6 +97,29 @@ static void loop_wake(void *ctx)
     (void)!write(loop->wake_fd, &one, sizeof one); // EAGAIN: the counter is full, so the loop is about to wake anyway
 }
 
+static void end_turn(struct loop *loop)
+{
+    struct loop_turn *next;
+    for (struct loop_turn *turn = LIST_FIRST(&loop->turns); turn != NULL; turn = next) {
+        next = LIST_NEXT(turn, link); // it may close itself
+        turn->on_end(turn);
+    }
+}
+
+static void on_uv_prepare(uv_prepare_t *uv)
+{
+    end_turn((struct loop *)uv->loop);
+}
+
+static void prepare_open(struct loop *loop)
+{
+    struct handle *handle = mem_zalloc(sizeof *handle);
+    INVARIANT(uv_prepare_init(&loop->uv, &handle->uv.prepare) == 0);
+    handle->owner = &loop->prepare;
+    loop->prepare = handle;
+    INVARIANT(uv_prepare_start(&handle->uv.prepare, on_uv_prepare) == 0);
+}
+
 struct loop *loop_new(void)
 {
     struct loop *loop = mem_zalloc(sizeof *loop);
@@ -100,6 +131,7 @@ struct loop *loop_new(void)
     if (loop_poll_open(loop, &loop->wake, loop->wake_fd, on_wake) != 0)
         goto out_fd;
     loop_poll_set(&loop->wake, LOOP_READABLE);
+    prepare_open(loop);
     mailbox_init(&loop->mailbox, loop_wake, loop);
     return loop;
 
@@ -123,6 +155,8 @@ void loop_free(struct loop *loop)
 {
     if (loop == NULL)
         return;
+    while (!LIST_EMPTY(&loop->turns))
+        loop_turn_close(LIST_FIRST(&loop->turns));
     uv_walk(&loop->uv, close_left_open, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) // runs the close callbacks
         ;
@@ -220,25 +254,17 @@ void loop_timer_close(struct loop_timer *timer)
 
 // ---- Turns
 
-static void on_uv_prepare(uv_prepare_t *uv)
-{
-    struct loop_turn *turn = (struct loop_turn *)((struct handle *)uv)->owner;
-    turn->on_end(turn);
-}
-
 void loop_turn_start(struct loop *loop, struct loop_turn *turn, void (*on_end)(struct loop_turn *turn))
 {
-    struct handle *handle = mem_zalloc(sizeof *handle);
-    INVARIANT(uv_prepare_init(&loop->uv, &handle->uv.prepare) == 0);
-    handle->owner = &turn->handle;
-    *turn = (struct loop_turn){.handle = handle, .on_end = on_end};
-    INVARIANT(uv_prepare_start(&handle->uv.prepare, on_uv_prepare) == 0);
+    *turn = (struct loop_turn){.on_end = on_end};
+    LIST_INSERT_HEAD(&loop->turns, turn, link);
 }
 
 void loop_turn_close(struct loop_turn *turn)
 {
-    if (turn->handle != NULL)
-        handle_close(turn->handle);
+    if (turn->on_end != NULL)
+        LIST_REMOVE(turn, link);
+    turn->on_end = NULL;
 }
 
 // ---- Signals
@@ -300,7 +326,14 @@ static void on_uv_poll(uv_poll_t *uv, int status, int uv_events)
 
     ready &= poll->events;
     if (ready != 0)
-        poll->on_ready(poll, ready);
+        poll->on_ready(poll, ready); // may close it
+
+    struct loop *loop = (struct loop *)uv->loop;
+    if (++loop->polls >= PIECE_POLLS) {
+        loop->polls = 0;
+        end_turn(loop);
+        mailbox_run(&loop->mailbox);
+    }
 }
 
 int loop_poll_open(struct loop *loop, struct loop_poll *poll, int fd, void (*on_ready)(struct loop_poll *, int))

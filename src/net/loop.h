@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/err.h"
 #include "base/mailbox.h"
@@ -30,8 +31,9 @@ void loop_timer_stop(struct loop_timer *timer);  // keeps the handle for the nex
 void loop_timer_close(struct loop_timer *timer); // the struct may be released right after
 
 // Called at the end of each turn of the loop, before it waits: for what should be done once for all that a turn brought.
+// When many descriptors are ready it is called, and mail delivered, after every few of them.
 struct loop_turn {
-    void *handle;
+    LIST_ENTRY(loop_turn) link;
     void (*on_end)(struct loop_turn *turn);
 };
 void loop_turn_start(struct loop *loop, struct loop_turn *turn, void (*on_end)(struct loop_turn *turn));

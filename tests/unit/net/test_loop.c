@@ -441,6 +441,8 @@ struct turns {
     unsigned ended;
     unsigned mail_at_end; // what had come by the last end
     unsigned mail;
+    unsigned ready, ready_at_end, most_ready; // descriptors: all, by the last end, between two ends
+    unsigned ready_at_mail;
 };
 
 static struct turns turns;
@@ -448,14 +450,18 @@ static struct turns turns;
 static void on_turn_end(struct loop_turn *turn)
 {
     struct turns *of = (struct turns *)turn;
+    unsigned piece = of->ready - of->ready_at_end;
     of->ended++;
     of->mail_at_end = of->mail;
+    of->ready_at_end = of->ready;
+    of->most_ready = piece > of->most_ready ? piece : of->most_ready;
 }
 
 static void on_turn_mail(struct mail *mail)
 {
     (void)mail;
     turns.mail++;
+    turns.ready_at_mail = turns.ready;
 }
 
 // What a turn brought is all there at its end, and the end comes before the loop waits.
@@ -476,9 +482,45 @@ static void test_turn_ends_after_all_it_brought(void **state)
     assert_int_equal(turns.ended, ended);
 }
 
+static struct mail first_letter = {.run = on_turn_mail};
+
+static void on_ready_in_turn(struct loop_poll *poll, int events)
+{
+    (void)events;
+    loop_poll_set(poll, 0);
+    if (turns.ready++ == 0)
+        mailbox_send(loop_mailbox(loop), &first_letter);
+}
+
+// Neither the end nor mail waits until many descriptors that are ready at the same time have all had their turn.
+static void test_turn_of_many_is_cut(void **state)
+{
+    enum { MANY = 200, PIECE_MOST = 32 };
+    (void)state;
+    static struct watcher watchers[MANY];
+    turns = (struct turns){0};
+    loop_turn_start(loop, &turns.turn, on_turn_end);
+    for (size_t i = 0; i < MANY; i++) {
+        watch(&watchers[i]);
+        watchers[i].poll.on_ready = on_ready_in_turn;
+        assert_int_equal(write(watchers[i].peer, "x", 1), 1);
+        loop_poll_set(&watchers[i].poll, LOOP_READABLE);
+    }
+    run_for(20);
+    assert_int_equal(turns.ready, MANY);
+    assert_in_range(turns.most_ready, 1, PIECE_MOST);
+    assert_int_equal(turns.mail, 1);
+    assert_in_range(turns.ready_at_mail, 1, PIECE_MOST);
+    loop_turn_close(&turns.turn);
+    for (size_t i = 0; i < MANY; i++)
+        unwatch(&watchers[i]);
+}
+
 static void test_free_closes_what_is_open(void **state)
 {
     (void)state;
+    turns = (struct turns){0};
+    loop_turn_start(loop, &turns.turn, on_turn_end);
     struct loop_timer timer = {0};
     struct loop_signal usr1 = {0};
     struct watcher watcher;
@@ -493,6 +535,7 @@ static void test_free_closes_what_is_open(void **state)
     unwatch(&watcher);
     loop_timer_close(&timer);
     loop_signal_close(&usr1);
+    loop_turn_close(&turns.turn);
 }
 
 int main(void)
@@ -515,6 +558,7 @@ int main(void)
         TEST(test_poll_closes_in_its_callback),
         TEST(test_poll_refuses_a_bad_descriptor),
         TEST(test_turn_ends_after_all_it_brought),
+        TEST(test_turn_of_many_is_cut),
         TEST(test_free_closes_what_is_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
