@@ -89,8 +89,9 @@ void intake_put(struct intake *intake)
     if (intake->ends_cap > KEEP_EVENTS) {
         mem_free(intake->batch.ends);
         intake->batch.ends = NULL;
-        intake->ends_cap = 0;
     }
+    if (intake->batch.ends == NULL) // or the store has kept it
+        intake->ends_cap = 0;
     *intake = (struct intake){
         .worker = worker,
         .batch = {.lines = intake->batch.lines, .ends = intake->batch.ends},

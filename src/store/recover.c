@@ -90,6 +90,7 @@ static int open_files(struct durable *d, struct database_totals *totals)
     pthread_mutex_lock(&d->read_mutex);
     database_close(&d->reader);
     database_close(&d->writer);
+    durable_recent_forget(d); // what a salvage has numbered anew is not what is there
     d->fault = DATABASE_REOPEN;
     int rc = salvage_finish(d->path);
     if (rc == 0)

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "cli/outbox.h"
 #include "place.h"
 #include "store/durable.h"
@@ -42,13 +43,15 @@ static void assert_has(const struct buf *text, const char *expected)
 
 static void append(struct store *store, struct batch *batch, struct mailbox *home)
 {
-    static uint32_t ends[] = {3, 6};
+    uint32_t *ends = mem_array(2, sizeof *ends);
+    ends[0] = 3;
+    ends[1] = 6;
     *batch = (struct batch){.mail.run = no_run,
                             .home = home,
                             .status = 1,
                             .sensor = "s1",
                             .arrived_real_ns = clock_real_ns() - 90 * NS_PER_S,
-                            .lines = {(char *)"{}\n{}\n", 6, 6},
+                            .lines = {mem_strdup("{}\n{}\n"), 6, 7},
                             .ends = ends,
                             .count = 2};
     assert_int_equal(store_append(store, batch), 0);
@@ -56,6 +59,8 @@ static void append(struct store *store, struct batch *batch, struct mailbox *hom
     for (int i = 0; i < 60000 && !mailbox_run(home); i++)
         usleep(1000);
     assert_int_equal(batch->status, 0);
+    mem_free(batch->ends); // unless the store has kept them
+    buf_fini(&batch->lines);
 }
 
 static int outbox_into_full(const char *config)
