@@ -150,15 +150,11 @@ static void read_item(struct text object, struct es_item *item)
     *item = (struct es_item){.verdict = ES_RETRY, .type = TEXT(""), .reason = TEXT(""), .cause = TEXT("")};
     if (is_bare(object, &status)) {
         item->status = read_status(status);
-        if (item->status >= 100)
-            item->verdict = es_reply_class(item->status, item->type, item->reason);
-        return;
+    } else if (member_next(&at, end, &action) && text_eq(action.key, TEXT("create")) && member_is_object(&action)) {
+        if (find_one(action.value, TEXT("status"), &status))
+            item->status = read_status(status);
+        read_error(action.value, item);
     }
-    if (!member_next(&at, end, &action) || !text_eq(action.key, TEXT("create")) || !member_is_object(&action))
-        return;
-    if (find_one(action.value, TEXT("status"), &status))
-        item->status = read_status(status);
-    read_error(action.value, item);
     if (item->status >= 100)
         item->verdict = es_reply_class(item->status, item->type, item->reason);
 }
