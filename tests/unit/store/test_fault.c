@@ -107,9 +107,7 @@ static void wait_until_well(struct yard *yard)
 
 static uint64_t errors_of(struct yard *yard)
 {
-    struct store_stats stats;
-    yard->store->ops->stats(yard->store, &stats);
-    return stats.errors;
+    return yard_stats(yard).errors;
 }
 
 static void wait_for_errors(struct yard *yard, uint64_t count)
@@ -268,13 +266,6 @@ static void nobody_waits_for_a_recovery(void **state)
     yard_close(yard);
 }
 
-static void settle_one(struct yard *yard, unsigned number)
-{
-    struct batch *batch = yard_take_one(yard);
-    assert_int_equal(yard_number(batch), number);
-    yard->store->ops->settle(yard->store, batch, 0, batch->count, VERDICT_DELIVERED);
-}
-
 static void starts_on_a_full_disk(void **state)
 {
     struct yard *yard = *state;
@@ -292,10 +283,10 @@ static void starts_on_a_full_disk(void **state)
     // What can be read is delivered, whether or not that can be written down.
     yard_open(yard);
     assert_reason(yard, "outbox: No space left on device");
-    settle_one(yard, 0);
-    settle_one(yard, 1);
+    yard_take_and_settle(yard, 0, 10);
+    yard_take_and_settle(yard, 1, 10);
     wait_for_errors(yard, errors_of(yard) + 1);
-    settle_one(yard, 2);
+    yard_take_and_settle(yard, 2, 10);
     assert_reason(yard, "outbox: No space left on device");
     set(&write_error, 0);
     wait_until_well(yard);
@@ -304,7 +295,7 @@ static void starts_on_a_full_disk(void **state)
     assert_int_equal(yard->status[3], 0);
     yard_close(yard);
     yard_open(yard);
-    settle_one(yard, 3);
+    yard_take_and_settle(yard, 3, 1);
     yard_assert_empty(yard);
     yard_close(yard);
 }
@@ -336,7 +327,7 @@ static void salvage_numbers_for_the_pump(struct yard *yard, uint64_t number)
     for (unsigned i = 0; i < 6; i++)
         yard_append(yard, i, 20);
     for (unsigned i = 0; i < 5; i++)
-        settle_one(yard, i);
+        yard_take_and_settle(yard, i, 20);
     yard_close(yard);
     yard_path(yard, "outbox.db", path);
     assert_int_equal(database_open(&db, path, DATABASE_WRITE), 0);
@@ -362,9 +353,9 @@ static void salvage_numbers_for_the_pump(struct yard *yard, uint64_t number)
     set(&write_error, 0);
     wait_until_well(yard);
     assert_int_equal(yard_count_files(yard, "outbox.db.damaged-"), 1);
-    settle_one(yard, 5);
+    yard_take_and_settle(yard, 5, 20);
     yard_append(yard, 7, 20);
-    settle_one(yard, 7);
+    yard_take_and_settle(yard, 7, 20);
     yard_assert_empty(yard);
     yard_wait_bytes(yard, 0);
     yard_close(yard);
@@ -448,13 +439,6 @@ static void fill_but(const char *path, const char *dir, uint64_t left)
     close(fd);
 }
 
-static void take_and_settle(struct yard *yard, unsigned number, uint32_t events)
-{
-    struct batch *batch = yard_take_one(yard);
-    yard_assert_batch(batch, number, events);
-    yard->store->ops->settle(yard->store, batch, 0, events, VERDICT_DELIVERED);
-}
-
 static void small_disk_fills_and_drains(void **state)
 {
     struct yard *yard = *state;
@@ -472,7 +456,7 @@ static void small_disk_fills_and_drains(void **state)
         assert_reason(yard, "outbox: No space left on device");
         // Nobody but the output makes room.
         for (unsigned i = begin; i < number - 1; i++)
-            take_and_settle(yard, i, 2000);
+            yard_take_and_settle(yard, i, 2000);
         wait_until_well(yard);
         yard_assert_empty(yard);
         yard_wait_bytes(yard, 0);
@@ -497,11 +481,22 @@ static void more_at_once_than_fits(void **state)
     for (unsigned i = 0; i < COUNT; i++)
         assert_int_equal(yard->status[i], i < taken ? 0 : -ENOSPC);
     for (unsigned i = 0; i < taken; i++)
-        take_and_settle(yard, i, EVENTS);
+        yard_take_and_settle(yard, i, EVENTS);
     wait_until_well(yard);
     yard_append(yard, COUNT, EVENTS);
     assert_int_equal(yard->status[COUNT], 0);
     unmount_small(yard, dir);
+}
+
+enum { MUCH_EVENTS = 4000 }; // in each batch
+
+// About a seventh of the disk. How many batches.
+static unsigned append_much(struct yard *yard)
+{
+    unsigned count = 0;
+    while (yard_stats(yard).bytes < 600 * 1000)
+        yard_append(yard, count++, MUCH_EVENTS);
+    return count;
 }
 
 // The log of the last run does not fit into the file, since others have taken its room. What the output takes makes it.
@@ -511,10 +506,7 @@ static void full_disk_at_a_start_is_emptied(void **state)
     char dir[128], filler[160];
     if (!mount_small(yard, dir))
         skip();
-    unsigned count = 0;
-    struct store_stats stats = {0};
-    for (; stats.bytes < 600 * 1000; yard->store->ops->stats(yard->store, &stats))
-        yard_append(yard, count++, 4000);
+    unsigned count = append_much(yard);
     set(&write_error, ENOSPC); // so that the log stays as it is
     yard_close(yard);
     set(&write_error, 0);
@@ -524,7 +516,7 @@ static void full_disk_at_a_start_is_emptied(void **state)
     yard_open(yard);
     assert_reason(yard, "outbox: No space left on device");
     for (unsigned i = 0; i < count; i++)
-        settle_one(yard, i);
+        yard_take_and_settle(yard, i, MUCH_EVENTS);
     wait_until_well(yard);
     yard_wait_bytes(yard, 0);
     yard_append(yard, count, 10);
@@ -576,10 +568,7 @@ static void salvage_on_a_full_disk(void **state)
     char dir[128], filler[160], path[160], needed[64];
     if (!mount_small(yard, dir))
         skip();
-    unsigned count = 0;
-    struct store_stats stats = {0};
-    for (; stats.bytes < 600 * 1000; yard->store->ops->stats(yard->store, &stats))
-        yard_append(yard, count++, 4000);
+    unsigned count = append_much(yard);
     yard_close(yard);
     snprintf(path, sizeof path, "%s/outbox.db", dir);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -603,7 +592,7 @@ static void salvage_on_a_full_disk(void **state)
     __atomic_store_n(&hold_reads, false, __ATOMIC_RELAXED);
     wait_until_well(yard);
     for (unsigned i = 0; i < count; i++)
-        settle_one(yard, i);
+        yard_take_and_settle(yard, i, MUCH_EVENTS);
     yard_wait_bytes(yard, 0);
     unmount_small(yard, dir);
 }
@@ -622,7 +611,7 @@ static void larger_than_the_disk(void **state)
         wait_until_well(yard);
         yard_append(yard, i + 1, 100);
         assert_int_equal(yard->status[i + 1], 0);
-        settle_one(yard, i + 1);
+        yard_take_and_settle(yard, i + 1, 100);
         yard_wait_bytes(yard, 0);
     }
     assert_int_equal(logged("nothing is accepted"), 1);

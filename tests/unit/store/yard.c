@@ -227,11 +227,23 @@ void yard_assert_batch(const struct batch *batch, unsigned number, uint32_t even
     assert_int_equal(batch->count, events);
 }
 
-static bool has_bytes(struct yard *yard, uint64_t bytes)
+void yard_take_and_settle(struct yard *yard, unsigned number, uint32_t events)
+{
+    struct batch *batch = yard_take_one(yard);
+    yard_assert_batch(batch, number, events);
+    yard_settle_open(yard, batch);
+}
+
+struct store_stats yard_stats(struct yard *yard)
 {
     struct store_stats stats;
     yard->store->ops->stats(yard->store, &stats);
-    return stats.bytes == bytes;
+    return stats;
+}
+
+static bool has_bytes(struct yard *yard, uint64_t bytes)
+{
+    return yard_stats(yard).bytes == bytes;
 }
 
 void yard_wait_bytes(struct yard *yard, uint64_t bytes)

@@ -48,6 +48,8 @@ void yard_settle_open(struct yard *yard, struct batch *batch); // all that is no
 void yard_assert_empty(struct yard *yard);                     // nothing is left to take
 unsigned yard_number(const struct batch *batch);               // and checks all of its bytes
 void yard_assert_batch(const struct batch *batch, unsigned number, uint32_t events);
+void yard_take_and_settle(struct yard *yard, unsigned number, uint32_t events); // the next one, which is this one
+struct store_stats yard_stats(struct yard *yard);
 void yard_wait_bytes(struct yard *yard, uint64_t bytes); // until the store's records take so much
 
 void yard_path(const struct yard *yard, const char *name, char out[256]);
