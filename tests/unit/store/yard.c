@@ -251,6 +251,31 @@ void yard_wait_bytes(struct yard *yard, uint64_t bytes)
     assert_true(wait_until(has_bytes, yard, bytes));
 }
 
+void yard_assert_refuses(struct yard *yard, const char *reason)
+{
+    struct store_health health;
+    assert_false(store_accepts(yard->store));
+    yard->store->ops->health(yard->store, &health);
+    assert_false(health.accepts);
+    assert_string_equal(health.reason, reason);
+    assert_int_equal(yard_try_push(yard, YARD_BATCHES - 1, 1), -EAGAIN);
+}
+
+static bool accepts(struct yard *yard, uint64_t arg)
+{
+    (void)arg;
+    return store_accepts(yard->store);
+}
+
+void yard_wait_well(struct yard *yard)
+{
+    struct store_health health;
+    assert_true(wait_until(accepts, yard, 0));
+    yard->store->ops->health(yard->store, &health);
+    assert_true(health.accepts);
+    assert_string_equal(health.reason, "");
+}
+
 void yard_path(const struct yard *yard, const char *name, char out[256])
 {
     snprintf(out, 256, "%s/%s", yard->dir, name);
