@@ -12,15 +12,9 @@ import time
 import pytest
 
 from loomtest import events
-from loomtest.bulk import BulkServer, Fault
+from loomtest.bulk import Fault
 from loomtest.load import Load
 from loomtest.process import PATIENCE, wait_for
-
-
-@pytest.fixture
-def server():
-    with BulkServer() as server:
-        yield server
 
 
 @pytest.fixture
