@@ -11,9 +11,13 @@
 
 static struct batch *wait_for_batch(struct bench *b)
 {
-    struct batch *batch;
-    while ((batch = __atomic_exchange_n(&b->store.held, NULL, __ATOMIC_ACQ_REL)) == NULL)
-        usleep(1000);
+    struct batch *batch = NULL;
+    for (int i = 0; i < 60000 && batch == NULL; i++) {
+        batch = __atomic_exchange_n(&b->store.held, NULL, __ATOMIC_ACQ_REL);
+        if (batch == NULL)
+            usleep(1000);
+    }
+    assert_non_null(batch);
     return batch;
 }
 

@@ -4,7 +4,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "store/database.h"
@@ -76,8 +75,7 @@ static void stays_until_the_later_version_is_back(void **state)
         yard_append(yard, 10 + start, 20);
         yard_take_and_settle(yard, 10 + start, 20);
         yard_assert_empty(yard);
-        while (yard_stats(yard).bytes > bytes + bytes / 2)
-            usleep(500);
+        yard_wait_bytes_at_most(yard, bytes + bytes / 2);
         struct store_stats stats = yard_stats(yard);
         assert_int_equal(stats.later_events, 15);
         assert_int_equal(stats.events, 15);
@@ -173,8 +171,7 @@ static void counts_for_the_bound(void **state)
     assert_int_equal(yard_try_push(yard, 2, 50), -EAGAIN);
     yard_take_and_settle(yard, 1, 50);
     yard_assert_empty(yard);
-    while (!store_accepts(yard->store))
-        usleep(500);
+    yard_wait_well(yard);
     yard_append(yard, 3, 50); // there is room for one
     assert_int_equal(yard->status[3], 0);
     assert_int_equal(yard_try_push(yard, 4, 50), -EAGAIN);
@@ -186,8 +183,7 @@ static void is_the_oldest_to_be_dropped(void **state)
     struct yard *yard = *state;
     uint64_t bytes = open_full(yard, "drop_oldest");
     yard_take_and_settle(yard, 1, 50);
-    while (yard_stats(yard).bytes > bytes / 2 + 10)
-        usleep(500);
+    yard_wait_bytes_at_most(yard, bytes / 2 + 10);
     assert_int_equal(yard_stats(yard).dropped_events, 0);
     for (unsigned i = 2; i < 5; i++)
         yard_append(yard, i, 50);

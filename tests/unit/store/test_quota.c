@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "yard.h"
@@ -48,8 +47,7 @@ static void full_refuses_until_there_is_room(void **state)
     yard_assert_batch(batch, 0, 50);
     uint64_t bytes = stats.bytes;
     yard->store->ops->settle(yard->store, batch, 0, 50, VERDICT_DELIVERED);
-    while (yard_stats(yard).bytes >= bytes)
-        usleep(500);
+    yard_wait_bytes_at_most(yard, bytes - 1);
     assert_true(store_accepts(yard->store));
     assert_true(health_of(yard).accepts);
     assert_string_equal(health_of(yard).reason, "");

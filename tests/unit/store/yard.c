@@ -251,6 +251,16 @@ void yard_wait_bytes(struct yard *yard, uint64_t bytes)
     assert_true(wait_until(has_bytes, yard, bytes));
 }
 
+static bool has_at_most(struct yard *yard, uint64_t bytes)
+{
+    return yard_stats(yard).bytes <= bytes;
+}
+
+void yard_wait_bytes_at_most(struct yard *yard, uint64_t bytes)
+{
+    assert_true(wait_until(has_at_most, yard, bytes));
+}
+
 void yard_assert_refuses(struct yard *yard, const char *reason)
 {
     struct store_health health;

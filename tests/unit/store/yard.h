@@ -51,6 +51,7 @@ void yard_assert_batch(const struct batch *batch, unsigned number, uint32_t even
 void yard_take_and_settle(struct yard *yard, unsigned number, uint32_t events); // the next one, which is this one
 struct store_stats yard_stats(struct yard *yard);
 void yard_wait_bytes(struct yard *yard, uint64_t bytes); // until the store's records take so much
+void yard_wait_bytes_at_most(struct yard *yard, uint64_t bytes);
 void yard_assert_refuses(struct yard *yard, const char *reason);
 void yard_wait_well(struct yard *yard); // until it accepts; it has no reason not to then
 
