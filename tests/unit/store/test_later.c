@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A downgrade: rows that a later version has written are not delivered and not lost, and hinder no other.
+// A downgrade: rows that a later version has written are not delivered and not lost, and hinder no other; a file that it has
+// written is left to it.
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "store/database.h"
@@ -202,6 +206,69 @@ static void is_the_oldest_to_be_dropped(void **state)
     yard_close(yard);
 }
 
+static void set_schema(const struct yard *yard, uint8_t version)
+{
+    enum { AT_USER_VERSION = 60 };
+    const uint8_t bytes[4] = {0, 0, 0, version};
+    char path[256];
+    yard_path(yard, "outbox.db", path);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, bytes, sizeof bytes, AT_USER_VERSION), sizeof bytes);
+    close(fd);
+}
+
+static void read_file(const char *path, struct buf *out)
+{
+    char data[4096];
+    out->len = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (ssize_t len; (len = read(fd, data, sizeof data)) > 0;)
+        buf_append(out, data, (size_t)len);
+    close(fd);
+}
+
+static void assert_says_later(const struct err *err, const char *path)
+{
+    assert_non_null(strstr(err->text, path));
+    assert_non_null(strstr(err->text, "a later version of Loom"));
+}
+
+// Not the rows but the tables are a later version's: no start, and not a byte of the file is changed.
+static void file_of_a_later_version(void **state)
+{
+    struct yard *yard = *state;
+    struct buf before = BUF_EMPTY, after = BUF_EMPTY;
+    char path[256];
+    yard_path(yard, "outbox.db", path);
+    make_rows(yard, 2, 20);
+    for (uint8_t version = 2; version <= 16; version += 7) {
+        struct durable_report report;
+        struct err err = {0};
+        set_schema(yard, version);
+        read_file(path, &before);
+        assert_int_equal(yard_try_open(yard, &err), ERR_LATER);
+        assert_null(yard->store);
+        assert_says_later(&err, path);
+        assert_int_equal(store_durable_inspect(yard->dir, &report, &err), ERR_LATER);
+        assert_says_later(&err, path);
+        read_file(path, &after);
+        assert_true(after.len == before.len && memcmp(after.data, before.data, after.len) == 0);
+        assert_int_equal(yard_count_files(yard, "outbox.db.damaged-"), 0);
+    }
+    set_schema(yard, 1);
+    yard_open(yard);
+    yard_take_and_settle(yard, 0, 20);
+    yard_close(yard);
+    set_schema(yard, 17); // damage
+    yard_open(yard);
+    assert_int_equal(yard_count_files(yard, "outbox.db.damaged-"), 1);
+    yard_take_and_settle(yard, 1, 20);
+    yard_close(yard);
+    buf_fini(&before);
+    buf_fini(&after);
+}
+
 int main(void)
 {
 #define YARD_TEST(name) cmocka_unit_test_setup_teardown(name, yard_setup, yard_teardown)
@@ -210,6 +277,7 @@ int main(void)
         YARD_TEST(row_of_two_versions),
         YARD_TEST(counts_for_the_bound),
         YARD_TEST(is_the_oldest_to_be_dropped),
+        YARD_TEST(file_of_a_later_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
