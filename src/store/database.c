@@ -11,12 +11,14 @@
 
 #include <sqlite3.h>
 
+#include "base/err.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #define APPLICATION_ID 0x4c4f4f4d // "LOOM"
 #define SCHEMA_VERSION 1
+#define SCHEMA_LATER   16 // the last that is taken for a later Loom's; beyond it a bit of the number has flipped
 #define BUSY_MS        2000
 
 // The checkpoint is called by who commits, after the answers are on their way; and a log that a burst has made long is cut.
@@ -209,6 +211,10 @@ static int check_schema(struct database *db)
         return -ENOENT;
     if (id == APPLICATION_ID && version == SCHEMA_VERSION)
         return 0;
+    if (id == APPLICATION_ID && version > SCHEMA_VERSION && version <= SCHEMA_LATER) {
+        db->fault = DATABASE_REOPEN;
+        return ERR_LATER;
+    }
     db->fault = DATABASE_DAMAGED;
     return -EBADMSG;
 }

@@ -67,6 +67,7 @@ enum database_mode {
     DATABASE_INSPECT, // as another process: makes nothing
     DATABASE_SALVAGE, // of a file that was set aside, which is to stay as it is
 };
+// ERR_LATER, but for a salvage: the file is in order, and its tables are those of a later Loom.
 int database_open(struct database *db, const char *path, enum database_mode mode);
 void database_close(struct database *db); // never fails; also after a failed open
 

@@ -314,6 +314,8 @@ int store_durable_open(const struct conf_outbox *conf, struct store **out, struc
         rc = durable_recover(d);
         if (rc == -EACCES || rc == -EROFS || rc == -EPERM || rc == -EISDIR || rc == -ELOOP) {
             not_usable(err, d->path, rc);
+        } else if (rc == ERR_LATER) {
+            err_set(err, rc, "output.outbox.dir: cannot use %s: %s", d->path, err_text(rc));
         } else {
             if (rc != 0)
                 durable_fail(d, rc, d->fault);

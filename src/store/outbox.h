@@ -2,7 +2,8 @@
 #pragma once
 
 // Private to the durable store: what its files share. durable.c has the workers' side and the ends, committer.c the
-// thread that writes, reader.c the pump's side, recent.c what that need not read, recover.c how the files are opened at the start and after an error.
+// thread that writes, reader.c the pump's side, recent.c what that need not read, recover.c how the files are opened at
+// the start and after an error.
 
 #include <pthread.h>
 #include <sys/queue.h>

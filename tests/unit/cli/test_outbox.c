@@ -126,11 +126,25 @@ static void test_none(void **state)
     assert_has(&place->err, "directory");
 }
 
+// What a start says of it, `loom outbox` says too; tests/unit/store has the rest.
+static void test_of_a_later_version(void **state)
+{
+    struct place *place = *state;
+    char dir[64];
+    configure(place, dir);
+    place_later_outbox(dir);
+    assert_int_equal(place_captured(place, outbox_run), 1);
+    assert_string_equal(place->out.data, "");
+    assert_has(&place->err, dir);
+    assert_has(&place->err, "a later version of Loom has written it; start that version");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_while_loom_runs, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_none, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_of_a_later_version, place_set_up, place_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

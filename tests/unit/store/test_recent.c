@@ -165,13 +165,12 @@ static void what_is_forgotten_is_read(void **state)
 static void dropped_rows_do_not_come(void **state)
 {
     struct yard *yard = *state;
-    struct store_stats stats;
     yard->conf.max_bytes = 20000;
     yard->conf.when_full = (char *)"drop_oldest";
     yard_open(yard);
     for (unsigned i = 0; i < 100; i++)
         yard_append(yard, i, 50);
-    yard->store->ops->stats(yard->store, &stats);
+    struct store_stats stats = yard_stats(yard);
     assert_true(stats.dropped_events >= 50);
     unsigned first = (unsigned)(stats.dropped_events / 50);
     for (unsigned i = first; i < 100; i++)
