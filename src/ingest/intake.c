@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Intakes and their memory. A worker keeps a few finished intakes with the buffers of their lines, and apart from them a
-// few buffers for bodies, so that a steady stream allocates nothing. What it keeps is bounded, so that a burst does not
+// few buffers for bodies, so that a steady stream allocates nothing, but for lines that the store keeps. What it keeps is bounded, so that a burst does not
 // stay in memory. A buffer that is in use is charged to the budget with its capacity: its owner may hold it for long.
 
 #include <errno.h>

@@ -25,7 +25,6 @@ struct http_client {
     char **bases;                // the URLs without a slash at the end
     char *authorization;         // the header line, or NULL; wiped
     struct http_request *active; // all that are under way
-    CURL *spare;                 // of a request that has ended; or NULL
     bool reporting, closed;      // check_done is at work, during which on_done may close the client
 };
 
@@ -177,9 +176,8 @@ static void set_limits(CURL *easy, const struct http_client_conf *conf)
 
 static CURL *make_easy(struct http_client *client, struct http_request *request, struct transfer *transfer)
 {
-    CURL *easy = client->spare != NULL ? client->spare : curl_easy_init();
+    CURL *easy = curl_easy_init();
     INVARIANT(easy != NULL);
-    client->spare = NULL;
     struct buf url = BUF_EMPTY;
     buf_printf(&url, "%s%s", client->bases[request->node], request->path);
     buf_char(&url, '\0');
@@ -236,12 +234,7 @@ static void drop_easy(struct http_client *client, struct http_request *request)
 {
     struct transfer *transfer = transfer_of(request->easy);
     curl_multi_remove_handle(client->multi, request->easy);
-    if (client->spare == NULL) { // with its buffers, for the next
-        curl_easy_reset(request->easy);
-        client->spare = request->easy;
-    } else {
-        curl_easy_cleanup(request->easy);
-    }
+    curl_easy_cleanup(request->easy);
     request->easy = NULL;
     free_headers(transfer->headers);
     mem_free(transfer);
@@ -512,7 +505,6 @@ void http_client_close(struct http_client *client)
     if (client == NULL)
         return;
     INVARIANT(client->active == NULL);
-    curl_easy_cleanup(client->spare);
     curl_multi_cleanup(client->multi); // closes the connections, with the watches on them
     loop_timer_close(&client->timer);
     loop_timer_close(&client->refused_timer);

@@ -197,12 +197,39 @@ static int make_tables(struct database *db)
     return rc;
 }
 
+static bool is_later(int64_t id, int64_t version)
+{
+    return id == APPLICATION_ID && version > SCHEMA_VERSION && version <= SCHEMA_LATER;
+}
+
+// The numbers stand in the first page: SQLite's file format, 1.3.
+bool database_is_later(const char *path)
+{
+    enum { VERSION_AT = 60, ID_AT = 68, HEAD = 72 };
+    uint8_t head[HEAD];
+    uint32_t id, version;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t len = pread(fd, head, sizeof head, 0);
+    close(fd);
+    if (len != HEAD)
+        return false;
+    memcpy(&version, head + VERSION_AT, sizeof version);
+    memcpy(&id, head + ID_AT, sizeof id);
+    return is_later(be32toh(id), be32toh(version));
+}
+
 static int check_schema(struct database *db)
 {
     int64_t id = 0, version = 0, tables = 0;
     int rc = ask(db, "PRAGMA application_id", &id);
     if (rc == 0)
         rc = ask(db, "PRAGMA user_version", &version);
+    if (rc == 0 && is_later(id, version)) { // before its tables are looked at: they may be beyond this SQLite
+        db->fault = DATABASE_REOPEN;
+        return ERR_LATER;
+    }
     if (rc == 0)
         rc = ask(db, "SELECT count(*) FROM sqlite_schema", &tables);
     if (rc != 0)
@@ -211,10 +238,6 @@ static int check_schema(struct database *db)
         return -ENOENT;
     if (id == APPLICATION_ID && version == SCHEMA_VERSION)
         return 0;
-    if (id == APPLICATION_ID && version > SCHEMA_VERSION && version <= SCHEMA_LATER) {
-        db->fault = DATABASE_REOPEN;
-        return ERR_LATER;
-    }
     db->fault = DATABASE_DAMAGED;
     return -EBADMSG;
 }

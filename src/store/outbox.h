@@ -25,7 +25,7 @@ struct waiting {
 };
 
 // A row that the pump has taken, until it is gone from the file and no batch of it is out. Under the mutex, but for `bits`,
-// `settled` and `ready`, which only the pump writes and so may read without. The committer releases it.
+// `settled` and `ready`, which from then on only the pump writes and so may read without. The committer releases it.
 struct row {
     TAILQ_ENTRY(row) link;
     struct waiting *from;        // while it is being committed: its first batch

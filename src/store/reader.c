@@ -191,8 +191,10 @@ static bool enter_recent(struct durable *d)
 {
     pthread_mutex_lock(&d->mutex);
     struct row *row = durable_recent_take(d);
-    if (row != NULL)
+    if (row != NULL) {
+        d->reading.count = d->reading.next = 0; // of a row that was read and then not entered
         (void)enter(d, row);
+    }
     pthread_mutex_unlock(&d->mutex);
     return row != NULL;
 }
@@ -248,7 +250,6 @@ static void tell_cannot_read(struct durable *d, int rc)
 static bool load_row(struct durable *d)
 {
     uint64_t newest = __atomic_load_n(&d->newest_seq, __ATOMIC_ACQUIRE);
-    d->reading.count = d->reading.next = 0;
     if (d->taken_seq < newest && is_to_wait(d))
         return false;
     while (d->taken_seq < newest) {

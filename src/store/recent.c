@@ -8,6 +8,7 @@
 #include "store/outbox.h"
 
 #define RECENT_BYTES_MAX ((uint64_t)4 << 20)
+#define BLOCKS_BYTES     64 // what the allocator takes for three of them
 
 void durable_batch_free(struct durable_batch *batch)
 {
@@ -55,9 +56,20 @@ struct row *durable_row_new(const struct database_row *info, uint32_t events)
     return row;
 }
 
+// As it is once it was taken over.
 static uint64_t memory_of(const struct batch *batch)
 {
-    return batch->lines.cap + batch->count * sizeof *batch->ends;
+    return sizeof(struct durable_batch) + strlen(batch->sensor) + batch->lines.len + batch->lines.len / 4 +
+           batch->count * sizeof *batch->ends + BLOCKS_BYTES;
+}
+
+// The pump counts with what the lines are, not with what was reserved for them.
+static struct buf trimmed(struct buf lines)
+{
+    if (lines.cap <= lines.len + lines.len / 4)
+        return lines;
+    char *data = mem_try_realloc(lines.data, lines.len);
+    return data != NULL ? (struct buf){data, lines.len, lines.len} : lines;
 }
 
 // The lines go over to the pump; the worker has no more use for them.
@@ -71,7 +83,7 @@ static struct durable_batch *take_over(struct row *row, struct batch *batch)
     made->batch = (struct batch){.sensor = memcpy(made + 1, batch->sensor, sensor),
                                  .arrived_real_ns = batch->arrived_real_ns,
                                  .id = batch->id,
-                                 .lines = batch->lines,
+                                 .lines = trimmed(batch->lines),
                                  .ends = batch->ends,
                                  .count = batch->count};
     batch->lines = BUF_EMPTY;
@@ -89,17 +101,17 @@ static bool fill(struct row *row)
         if (batch == NULL)
             return false;
         row->events += batch->batch.count;
-        row->ready_bytes += memory_of(&batch->batch);
         *last = &batch->batch;
         last = &batch->batch.next;
     }
+    row->from = NULL; // soon they are their workers'
     return true;
 }
 
 static uint64_t bytes_from(const struct row *row)
 {
     const struct waiting *waiting = row->from;
-    uint64_t bytes = 0;
+    uint64_t bytes = sizeof *row + row->bits_len;
     for (uint32_t i = 0; i < row->info.batches; i++, waiting = waiting->next)
         bytes += memory_of(waiting->batch);
     return bytes;
@@ -110,8 +122,9 @@ void durable_recent_add(struct durable *d, struct row_list *rows)
     struct row *row;
     while ((row = TAILQ_FIRST(rows)) != NULL) {
         TAILQ_REMOVE(rows, row, link);
+        row->ready_bytes = bytes_from(row);
         pthread_mutex_lock(&d->mutex);
-        bool keep = d->recent_bytes + bytes_from(row) <= RECENT_BYTES_MAX;
+        bool keep = d->recent_bytes + row->ready_bytes <= RECENT_BYTES_MAX;
         pthread_mutex_unlock(&d->mutex);
         if (!keep || !fill(row)) {
             durable_row_free(row);

@@ -70,6 +70,10 @@ static int salvage(struct durable *d, struct database_totals *totals)
     static struct log_limit limit;
     struct salvage_result result;
     database_close(&d->writer);
+    if (database_is_later(d->path)) { // a damaged log of it, say: that is for the Loom which knows what should be there
+        d->fault = DATABASE_REOPEN;
+        return ERR_LATER;
+    }
     LOG(LOG_ERROR, "outbox: the file is damaged, what can be read of it is salvaged", LOG_STR("file", d->path));
     int rc = salvage_run(d->path, d->next_seq, &result); // the pump asks for no number that it is past
     if (rc != 0) {
