@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ enum { EVENTS = 50, THREADS_MAX = 16, SAMPLES_MAX = 1 << 20 };
 
 struct job {
     struct batch batch; // first
+    struct batch model; // its lines and ends, which the store may keep
     int64_t began_ns;
     struct worker *worker;
 };
@@ -97,7 +99,7 @@ static void on_answer(struct mail *mail)
         worker->failed++;
     } else {
         worker->batches++;
-        worker->bytes += job->batch.lines.len;
+        worker->bytes += job->model.lines.len;
         worker->events += job->batch.count;
         if (worker->samples_count < SAMPLES_MAX)
             worker->samples[worker->samples_count++] = now_ns - job->began_ns;
@@ -108,6 +110,11 @@ static void on_answer(struct mail *mail)
 
 static void send_job(struct worker *worker, struct job *job)
 {
+    if (job->batch.ends == NULL) {
+        job->batch.ends = mem_array(EVENTS, sizeof *job->batch.ends);
+        memcpy(job->batch.ends, job->model.ends, EVENTS * sizeof *job->batch.ends);
+        buf_append(&job->batch.lines, job->model.lines.data, job->model.lines.len);
+    }
     job->batch.mail.run = on_answer;
     job->batch.home = &worker->home;
     job->batch.arrived_real_ns = clock_real_ns();
@@ -127,8 +134,8 @@ static void *worker_main(void *ctx)
         job->worker = worker;
         job->batch.sensor = "sensor-1";
         job->batch.count = EVENTS;
-        job->batch.ends = mem_array(EVENTS, sizeof *job->batch.ends);
-        write_lines(&job->batch, i + (uintptr_t)worker);
+        job->model.ends = mem_array(EVENTS, sizeof *job->model.ends);
+        write_lines(&job->model, i + (uintptr_t)worker);
         send_job(worker, job);
     }
     while (worker->in_flight > 0) {

@@ -39,11 +39,13 @@ function request()
   return heads[next_head] .. bodies[next_body]
 end
 
--- Milliseconds that a connection waits after an answer: for a load below what the server can do.
+-- Milliseconds that a connection waits after an answer, on average: for a load below what the server can do. wrk takes
+-- whole ones, so a fraction is the chance of one more.
 local delay_ms = tonumber(os.getenv("LOOM_BENCH_DELAY_MS") or "0")
 if delay_ms > 0 then
   function delay()
-    return delay_ms
+    local whole = math.floor(delay_ms)
+    return math.random() < delay_ms - whole and whole + 1 or whole
   end
 end
 

@@ -30,7 +30,7 @@ def measure(row, options, directory, data, batch_bytes):
             "idle_kib": server.idle_kib,
             "load_kib": memory.peak("kib"),
         }
-        if row.outbox is True:
+        if row.outbox:
             sample |= disk_figures(server, options, data, summary, batch_bytes)
         row.samples.append(sample)
 
@@ -61,9 +61,7 @@ def disk_figures(server, options, data, full, batch_bytes):
     commit_bytes = max(1, int(batches * batch_bytes))
     sync = sync_seconds(options.outbox, commit_bytes, 60)
     full_rate = full["requests"] / full["seconds"]
-    # Half load: a connection pauses for as long as its request takes at full load.
-    delay_ms = max(1, round(1000 * options.connections / full_rate))
-    half = server.load(data, options.seconds, delay_ms=delay_ms)
+    half = half_load(server, options, data, full_rate)
     return {
         "batches_per_commit": batches,
         "commit_bytes": commit_bytes,
@@ -74,6 +72,17 @@ def disk_figures(server, options, data, full, batch_bytes):
         "half_p99_us": half["p99_us"],
         "sync_us": sync * 1e6,
     }
+
+
+def half_load(server, options, data, full_rate):
+    """Each connection pauses after an answer, so that all together do half of `full_rate`.
+
+    How long an answer takes at that load is not known before: a first guess, over a second, tells.
+    """
+    turn_ms = 1000 * 2 * options.connections / full_rate  # of a connection: an answer and a pause
+    guess = server.load(data, 1, delay_ms=turn_ms / 2)
+    answer_ms = 1000 * options.connections / (guess["requests"] / guess["seconds"]) - turn_ms / 2
+    return server.load(data, options.seconds, delay_ms=max(0.1, turn_ms - answer_ms))
 
 
 # --- what samples amount to
@@ -128,7 +137,7 @@ def remarks(measured):
     by_name = {row.name: row for row in measured}
     stdout = by_name.get("loom, plain")
     for row in measured:
-        if row.outbox is not None and stdout:
+        if (row.bulk or row.outbox) and stdout:
             per_cpu = median(row, "events_per_cpu_s") / median(stdout, "events_per_cpu_s")
             rate = median(row, "events_per_s") / median(stdout, "events_per_s")
             found.append(f"`{row.name}` does {per_cpu:.2f} of standard output's events per CPU-second (`loom, plain`),"

@@ -44,13 +44,14 @@ class Row:
     """One line of the table: a server, how it is reached, where its events go.
 
     stdout: "null", "pipe" (with a reader on wrk's core), or "file": Server.stdout_path.
-    outbox: None for standard output; False or True for a discarding bulk server, without or with the outbox on disk.
+    bulk: to a bulk server that throws documents away, instead of standard output. outbox: through the outbox on disk.
     """
 
-    def __init__(self, name, server="loom", tls=False, databases=False, stdout="null", outbox=None,
+    def __init__(self, name, server="loom", tls=False, databases=False, stdout="null", bulk=False, outbox=False,
                  workers=1, connections=None, sensors=1, peer=None):
         self.name, self.server, self.tls, self.databases, self.stdout = name, server, tls, databases, stdout
-        self.outbox, self.workers, self.connections, self.sensors, self.peer = outbox, workers, connections, sensors, peer
+        self.bulk, self.outbox, self.workers, self.connections = bulk, outbox, workers, connections
+        self.sensors, self.peer = sensors, peer
         self.samples = []
 
 
@@ -73,11 +74,12 @@ class Server:
 
     def _start(self, stack):
         row, options = self.row, self.options
-        if row.outbox is not None:
+        if row.bulk:
             bulk = stack.enter_context(
                 Child([options.discard, "--bulk", self.bulk_address], self.directory / "bulk.log", self.others)
             )
             wait_until_it_serves(self.bulk_address, bulk)
+        if row.outbox:
             shutil.rmtree(options.outbox, ignore_errors=True)
             options.outbox.parent.mkdir(parents=True, exist_ok=True)
         command, environment = self._command()
@@ -134,15 +136,15 @@ class Server:
         if (row.connections or 0) > 1000:
             yield "max_inflight_bytes = 2147483648"  # as many bodies at once are more than the default takes
         yield "[output]"
-        if row.outbox is None:
-            yield 'type = "stdout"'
-        else:
+        if row.bulk:
             yield from (
                 'type = "elasticsearch"', f'elasticsearch_url = "http://{self.bulk_address}"',
                 'elasticsearch_compression = "none"', "elasticsearch_manage_template = false",
-                "[output.outbox]", f"enabled = {str(row.outbox).lower()}", f'dir = "{options.outbox}"',
-                "max_bytes = 4294967296",
             )
+        else:
+            yield 'type = "stdout"'
+        yield from ("[output.outbox]", f"enabled = {str(row.outbox).lower()}", f'dir = "{options.outbox}"',
+                    "max_bytes = 4294967296")
         if row.databases:
             yield from ("[enrichment]", f'geoip_db_path = "{options.geoip}"')
             if options.asn:

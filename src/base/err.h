@@ -16,7 +16,8 @@
     X(ERR_TLS, -1003, "TLS error")                                                                                     \
     X(ERR_DATABASE, -1004, "database error")                                                                           \
     X(ERR_OUTPUT, -1005, "output error")                                                                               \
-    X(ERR_UNBUILT, -1006, "not built into this version of Loom")
+    X(ERR_UNBUILT, -1006, "not built into this version of Loom")                                                       \
+    X(ERR_LATER, -1007, "a later version of Loom has written it; start that version, or set another directory")
 
 enum err_code {
 #define ERR_ENUM(name, code, text) name = (code),

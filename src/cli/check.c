@@ -149,9 +149,16 @@ static int report_outbox(const struct conf_output *output)
         fprintf(stderr, "loom: output.outbox.dir: %s: %s\n", dir, err_text(rc));
         return rc;
     }
-    if (!output->outbox.enabled)
+    if (!output->outbox.enabled) {
         printf("outbox: off, dead letters in %s\n", dir);
-    else if (store_durable_inspect(dir, &report, &err) == 0)
+        return 0;
+    }
+    rc = store_durable_inspect(dir, &report, &err);
+    if (rc == ERR_LATER) {
+        fprintf(stderr, "loom: output.outbox.dir: %s\n", err.text);
+        return rc;
+    }
+    if (rc == 0)
         printf("outbox: %s, %" PRIu64 " events wait\n", dir, report.events);
     else
         printf("outbox: %s\n", dir); // nothing there yet, or nothing that a start would not mend

@@ -28,16 +28,8 @@
 // What a text's note says of the record.
 enum outcome { OUTCOME_HIT, OUTCOME_MISS, OUTCOME_BROKEN };
 
-// An address as it was asked for. Short ones, which IPv4's all are, are known by their very characters, so that finding
-// one again takes no parsing; the others by their value.
-struct address_key {
-    uint64_t high;
-    uint64_t low;
-    bool is_value;
-};
-
 struct address {
-    struct address_key key;             // zero in an empty place
+    struct enrich_key key;              // zero in an empty place
     uint64_t position[ENRICH_DB_COUNT]; // of the records' texts; 0: no record
 };
 
@@ -171,9 +163,9 @@ static uint64_t load_4(const char *at)
     return le32toh(bytes);
 }
 
-// All characters of a text of 4 to 15 of them, and how many there are. The second load overlaps the first, so that
+// The key: all characters of a text of 4 to 15 of them, and how many there are. The second load overlaps the first, so that
 // neither leaves the text; the shift takes out what came twice.
-static bool pack_text(struct text text, struct address_key *key)
+static bool pack_text(struct text text, struct enrich_key *key)
 {
     if (text.len < 4 || text.len > 15)
         return false;
@@ -195,23 +187,23 @@ static bool is_empty(const struct address *address)
     return address->key.high == 0 && address->key.low == 0 && !address->key.is_value;
 }
 
-static struct address *set_of(const struct enrich_cache *cache, const struct address_key *key)
+static struct address *set_of(const struct enrich_cache *cache, const struct enrich_key *key)
 {
     uint64_t hash = key->low * UINT64_C(0x9e3779b97f4a7c15) ^ key->high * UINT64_C(0xd6e8feb86659fd93);
     hash *= UINT64_C(0x9e3779b97f4a7c15);
     return cache->addresses + (hash >> (64 - ADDRESS_SET_BITS)) * ADDRESS_WAYS;
 }
 
-static bool is_same(const struct address_key *a, const struct address_key *b)
+static bool is_same(const struct enrich_key *a, const struct enrich_key *b)
 {
     return a->low == b->low && a->high == b->high && a->is_value == b->is_value;
 }
 
 // An address that is asked for again moves one place ahead and a new one takes the last place, so a scan over the whole
 // Internet does not push out the sources that come back. NULL when it is not there; then *place is where it may be put.
-static struct address *find_address(struct enrich_cache *cache, const struct address_key *key, struct address **place)
+static struct address *find_address(struct enrich_cache *cache, struct address *set, const struct enrich_key *key,
+                                    struct address **place)
 {
-    struct address *set = set_of(cache, key);
     *place = &set[ADDRESS_WAYS - 1];
     for (int way = 0; way < ADDRESS_WAYS; way++) {
         struct address *address = &set[way];
@@ -243,49 +235,49 @@ static void count(struct enrich_stats *stats, enum enrich_db db, const struct ca
 }
 
 // Which records an address has. false: it is none.
-static bool find_records(struct enrich_cache *cache, struct text text, struct address *out)
+static bool find_records(struct enrich_cache *cache, const struct enrich_query *query, struct address *out)
 {
-    struct ip ip;
-    struct address_key key;
-    if (!pack_text(text, &key)) {
-        if (!ip_parse(text, &ip))
-            return false;
-        key = (struct address_key){ip.high, ip.low, true};
-    }
     struct address *place;
-    const struct address *found = find_address(cache, &key, &place);
+    const struct address *found = find_address(cache, query->place, &query->key, &place);
     if (found != NULL) {
         counter_bump(&cache->stats.cache_hits, 1);
         *out = *found;
         return true;
     }
-    if (!key.is_value && !ip_parse(text, &ip))
+    struct ip ip = {.high = query->key.high, .low = query->key.low};
+    if (!query->key.is_value && !ip_parse(query->ip, &ip))
         return false;
     counter_bump(&cache->stats.cache_misses, 1);
-    out->key = key;
+    out->key = query->key;
     look_up(cache, ip, out);
     *place = *out;
     return true;
 }
 
-void enrich_expect(const struct enrich_cache *cache, struct text ip)
+void enrich_ask(const struct enrich_cache *cache, struct text ip, struct enrich_query *query)
 {
-    struct address_key key;
-    if (cache->addresses == NULL || !pack_text(ip, &key))
+    query->ip = ip;
+    query->place = NULL;
+    query->is_key = pack_text(ip, &query->key);
+    if (!query->is_key) {
+        struct ip value;
+        query->is_key = ip_parse(ip, &value);
+        if (query->is_key)
+            query->key = (struct enrich_key){value.high, value.low, true};
+    }
+    if (!query->is_key || cache->addresses == NULL)
         return;
-    const struct address *set = set_of(cache, &key);
+    struct address *set = set_of(cache, &query->key);
     __builtin_prefetch(&set[0]);
     __builtin_prefetch(&set[2]);
+    query->place = set;
 }
 
-void enrich_expect_texts(const struct enrich_cache *cache, struct text ip)
+void enrich_ask_texts(const struct enrich_cache *cache, const struct enrich_query *query)
 {
-    struct address_key key;
-    if (cache->addresses == NULL || !pack_text(ip, &key))
-        return;
-    const struct address *set = set_of(cache, &key);
-    for (int way = 0; way < ADDRESS_WAYS; way++) {
-        if (!is_same(&set[way].key, &key))
+    const struct address *set = query->place;
+    for (int way = 0; set != NULL && way < ADDRESS_WAYS; way++) {
+        if (!is_same(&set[way].key, &query->key))
             continue;
         for (int db = 0; db < ENRICH_DB_COUNT; db++)
             text_cache_prefetch(&cache->texts, set[way].position[db]);
@@ -293,16 +285,18 @@ void enrich_expect_texts(const struct enrich_cache *cache, struct text ip)
     }
 }
 
-enum enrich_result enrich_lookup(struct enrich_cache *cache, struct text ip, struct text *additions)
+enum enrich_result enrich_answer(struct enrich_cache *cache, const struct enrich_query *query, struct text *additions)
 {
     *additions = (struct text){0};
     struct address address;
     struct ip ignored;
-    if (cache->addresses != NULL ? !find_records(cache, ip, &address) : !ip_parse(ip, &ignored)) {
+    bool is_address = query->is_key && (query->place != NULL ? find_records(cache, query, &address)
+                                                             : query->key.is_value || ip_parse(query->ip, &ignored));
+    if (!is_address) {
         counter_bump(&cache->stats.not_an_address, 1);
         return ENRICH_NOT_AN_ADDRESS;
     }
-    if (cache->addresses == NULL)
+    if (query->place == NULL)
         return ENRICH_MISS;
 
     const struct cached_text *texts[ENRICH_DB_COUNT] = {NULL};

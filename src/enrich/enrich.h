@@ -4,6 +4,9 @@
 // What Loom knows about an address: AS and geography from MMDB files, as JSON members ready to be spliced in.
 // struct enricher is shared and frozen; struct enrich_cache belongs to one worker.
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/metric.h"
@@ -47,12 +50,32 @@ struct enrich_cache *enrich_cache_new(const struct enricher *enricher);
 void enrich_cache_free(struct enrich_cache *cache);
 const struct enrich_stats *enrich_cache_stats(const struct enrich_cache *cache); // read by any thread
 
-// Both only have the processor fetch what a look-up of this address will read, which otherwise waits for memory: first its
-// place in the cache; and when that has come, so some look-ups later, the texts it names.
-void enrich_expect(const struct enrich_cache *cache, struct text ip);
-void enrich_expect_texts(const struct enrich_cache *cache, struct text ip);
+// An address that is looked up. An IPv4 address, and any other text that is as short, is known to the cache by its very
+// characters, so that finding it again takes no parsing; the others by their value.
+struct enrich_key {
+    uint64_t high, low;
+    bool is_value;
+};
+struct enrich_query {
+    struct text ip; // the caller's; in text form: IPv4, IPv6, IPv4-mapped IPv6 as IPv4; no zone, no port
+    bool is_key;    // false: it is no address for sure
+    struct enrich_key key;
+    void *place; // where the cache has it, if it does; NULL without any database
+};
 
 enum enrich_result { ENRICH_HIT, ENRICH_MISS, ENRICH_NOT_AN_ADDRESS };
-// Looks up an address in text form (IPv4, IPv6, IPv4-mapped IPv6 as IPv4; no zone, no port). On ENRICH_HIT *additions
-// holds the members for `source`: "as":{...},"geo":{...}  (either alone too); valid until the next call. Never blocks.
-enum enrich_result enrich_lookup(struct enrich_cache *cache, struct text ip, struct text *additions);
+// The three steps of a look-up. The first two have the processor fetch what the next will read, which otherwise waits for
+// memory: so each is done for several addresses before the next is. A query stays good while its text and the cache live.
+void enrich_ask(const struct enrich_cache *cache, struct text ip, struct enrich_query *query);
+void enrich_ask_texts(const struct enrich_cache *cache, const struct enrich_query *query);
+// On ENRICH_HIT *additions holds the members for `source`: "as":{...},"geo":{...}  (either alone too); valid until the next
+// call. Never blocks.
+enum enrich_result enrich_answer(struct enrich_cache *cache, const struct enrich_query *query, struct text *additions);
+
+// All three for a single address.
+static inline enum enrich_result enrich_lookup(struct enrich_cache *cache, struct text ip, struct text *additions)
+{
+    struct enrich_query query;
+    enrich_ask(cache, ip, &query);
+    return enrich_answer(cache, &query, additions);
+}

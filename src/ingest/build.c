@@ -36,6 +36,7 @@ static int check_limits(const struct ingest_limits *limits, const struct json_ev
 struct group {
     struct json_place place[GROUP_EVENTS];
     enum json_pass pass[GROUP_EVENTS];
+    struct enrich_query query[GROUP_EVENTS];
 };
 
 static void locate_group(struct ingest_worker *worker, const char *body, const struct json_event *events, size_t count,
@@ -44,26 +45,26 @@ static void locate_group(struct ingest_worker *worker, const char *body, const s
     for (size_t i = 0; i < count; i++) {
         group->pass[i] = json_locate(body, &events[i], &group->place[i]);
         if (group->pass[i] == JSON_PASS_OK)
-            enrich_expect(worker->cache, group->place[i].ip);
+            enrich_ask(worker->cache, group->place[i].ip, &group->query[i]);
     }
     for (size_t i = 0; i < count; i++) {
         if (group->pass[i] == JSON_PASS_OK)
-            enrich_expect_texts(worker->cache, group->place[i].ip);
+            enrich_ask_texts(worker->cache, &group->query[i]);
     }
 }
 
-static int write_located(struct ingest_worker *worker, const char *body, enum json_pass pass,
-                         const struct json_place *place, const struct json_event *event, struct buf *lines)
+static int write_located(struct ingest_worker *worker, const char *body, const struct group *group, size_t nth,
+                         const struct json_event *event, struct buf *lines)
 {
-    if (pass != JSON_PASS_OK) {
-        counter_bump(&worker->stats.unchanged[pass], 1);
+    if (group->pass[nth] != JSON_PASS_OK) {
+        counter_bump(&worker->stats.unchanged[group->pass[nth]], 1);
         return json_copy(body, event, lines);
     }
 
     struct text additions;
-    if (enrich_lookup(worker->cache, place->ip, &additions) != ENRICH_HIT)
+    if (enrich_answer(worker->cache, &group->query[nth], &additions) != ENRICH_HIT)
         return json_copy(body, event, lines);
-    return json_splice(body, place, additions, lines);
+    return json_splice(body, &group->place[nth], additions, lines);
 }
 
 static int reserve(struct intake *intake, size_t count)
@@ -95,7 +96,7 @@ static int write_events(struct intake *intake)
         if (worker->cache != NULL && nth == 0)
             locate_group(worker, body, event, left < GROUP_EVENTS ? left : GROUP_EVENTS, &group);
         if (worker->cache != NULL)
-            rc = write_located(worker, body, group.pass[nth], &group.place[nth], event, lines);
+            rc = write_located(worker, body, &group, nth, event, lines);
         else
             rc = json_copy(body, event, lines);
         if (lines->len > UINT32_MAX)

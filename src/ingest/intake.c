@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Intakes and their memory. A worker keeps a few finished intakes with the buffers of their lines, and apart from them a
-// few buffers for bodies, so that a steady stream allocates nothing. What it keeps is bounded, so that a burst does not
+// few buffers for bodies, so that a steady stream allocates nothing, but for lines that the store keeps. What it keeps is bounded, so that a burst does not
 // stay in memory. A buffer that is in use is charged to the budget with its capacity: its owner may hold it for long.
 
 #include <errno.h>
@@ -89,8 +89,9 @@ void intake_put(struct intake *intake)
     if (intake->ends_cap > KEEP_EVENTS) {
         mem_free(intake->batch.ends);
         intake->batch.ends = NULL;
-        intake->ends_cap = 0;
     }
+    if (intake->batch.ends == NULL) // or the store has kept it
+        intake->ends_cap = 0;
     *intake = (struct intake){
         .worker = worker,
         .batch = {.lines = intake->batch.lines, .ends = intake->batch.ends},

@@ -3,8 +3,9 @@
 
 // One accepted request on its way from ingest through the store to the sink: enriched events as lines, and the way back
 // for the answer. Has one owner at a time: ingest until store_append, the store until it sends the mail, then
-// ingest again. While the store owns it, `lines` and `ends` are read-only and any thread may read them. What the pump takes
-// from a durable store are batches that the store itself has made of its records; those have no home.
+// ingest again. While the store owns it, `lines` and `ends` are the store's alone, which does not change what is in them. It may
+// keep the two for itself: then they come back empty, and the count as it was. What the pump takes from a durable store are
+// batches that the store itself has made; those have no home.
 
 #include <stdint.h>
 

@@ -18,6 +18,7 @@
 // What one transaction is about to do, and what is to be told when it has done it.
 struct commit {
     struct waiting *first;   // its batches
+    struct row_list rows;    // of these, for the pump; not all when memory is short
     uint64_t batches, bytes; // inserted
     uint64_t deleted_bytes;
     struct database_row *dropped; // in order, as they stood in the file
@@ -151,7 +152,7 @@ static void settled_is_safe(struct durable *d, struct settled_rows *rows)
         struct row *next = TAILQ_NEXT(row, link);
         if (row->gone && row->users == 0) {
             TAILQ_REMOVE(&d->rows, row, link);
-            mem_free(row);
+            durable_row_free(row);
         }
         row = next;
     }
@@ -293,6 +294,16 @@ static int insert_row(struct durable *d, struct commit *commit, struct waiting *
     return rc;
 }
 
+// What the pump gets in memory once the row is committed (recent.c).
+static void prepare_recent(struct commit *commit, const struct database_row *info, struct waiting *from)
+{
+    struct row *row = durable_row_new(info, info->events);
+    if (row == NULL)
+        return;
+    row->from = from;
+    TAILQ_INSERT_TAIL(&commit->rows, row, link);
+}
+
 static int write_batches(struct durable *d, struct commit *commit, uint64_t *seq)
 {
     uint64_t most = ROW_BYTES_MAX < d->max_bytes ? ROW_BYTES_MAX : d->max_bytes;
@@ -312,6 +323,8 @@ static int write_batches(struct durable *d, struct commit *commit, uint64_t *seq
             end = end->next;
         } while (end != NULL && row.bytes + end->len <= most && row.events + end->batch->count <= ROW_EVENTS_MAX);
         rc = insert_row(d, commit, from, end, &row);
+        if (rc == 0)
+            prepare_recent(commit, &row, from);
         from = end;
     }
     return rc;
@@ -374,6 +387,7 @@ static void committed(struct durable *d, struct commit *commit, uint64_t seq, in
         find_oldest(d);
     __atomic_store_n(&d->disk_bytes, bytes_after(d, commit), __ATOMIC_RELEASE);
     d->next_seq = seq;
+    durable_recent_add(d, &commit->rows); // before the pump can ask for them
     __atomic_store_n(&d->newest_seq, seq, __ATOMIC_RELEASE);
     durable_answer(d, commit->first, 0);
     if (commit->batches > 0)
@@ -397,6 +411,7 @@ int durable_commit(struct durable *d, struct waiting *list)
     struct settled_rows rows = {0};
     uint64_t seq = d->next_seq;
     int64_t began_ns = clock_mono_ns();
+    TAILQ_INIT(&commit.rows);
     note_settled(d, &rows);
     bool anything = list != NULL || rows.count > 0 || d->damage_now != NULL;
     if (list == NULL && anything)
@@ -419,6 +434,7 @@ int durable_commit(struct durable *d, struct waiting *list)
         settled_is_open(d, &rows);
         refuse(d, list, refused, rc, d->writer.fault);
     }
+    durable_rows_free(&commit.rows);
     settled_rows_fini(&rows);
     mem_free(commit.dropped);
     return rc;

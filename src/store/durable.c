@@ -176,11 +176,8 @@ static void durable_free(struct durable *d)
     durable_reading_fini(d);
     database_close(&d->reader);
     database_close(&d->writer);
-    struct row *row;
-    while ((row = TAILQ_FIRST(&d->rows)) != NULL) {
-        TAILQ_REMOVE(&d->rows, row, link);
-        mem_free(row);
-    }
+    durable_recent_forget(d);
+    durable_rows_free(&d->rows);
     struct damage **lists[] = {&d->damage, &d->damage_now};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         while (*lists[i] != NULL) {
@@ -287,6 +284,7 @@ static struct durable *durable_new(const struct conf_outbox *conf)
     d->lock_fd = -1;
     d->waiting_last = &d->waiting;
     TAILQ_INIT(&d->rows);
+    TAILQ_INIT(&d->recent);
     pthread_mutex_init(&d->mutex, NULL);
     pthread_mutex_init(&d->read_mutex, NULL);
     pthread_condattr_t monotonic;
@@ -316,6 +314,8 @@ int store_durable_open(const struct conf_outbox *conf, struct store **out, struc
         rc = durable_recover(d);
         if (rc == -EACCES || rc == -EROFS || rc == -EPERM || rc == -EISDIR || rc == -ELOOP) {
             not_usable(err, d->path, rc);
+        } else if (rc == ERR_LATER) {
+            err_set(err, rc, "output.outbox.dir: cannot use %s: %s", d->path, err_text(rc));
         } else {
             if (rc != 0)
                 durable_fail(d, rc, d->fault);

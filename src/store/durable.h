@@ -18,8 +18,9 @@
 #include "store/store.h"
 
 // Takes the lock, opens or salvages, and starts the committer. dir is made when its parent is there. 0; or a negative code
-// with a text that says what to do: another process has it, dir is not writable. Whatever the files in it are like is no
-// error: what can't be read is set aside, counted and logged.
+// with a text that says what to do: another process has it, dir is not writable, a later Loom has written the
+// file, which stays as it is (ERR_LATER). Whatever else the files in it are like is no error: what can't be read is set aside,
+// counted and logged.
 int store_durable_open(const struct conf_outbox *conf, struct store **out, struct err *err);
 
 // What `loom outbox` prints; also while a Loom has the directory open.

@@ -2,7 +2,8 @@
 #pragma once
 
 // Private to the durable store: what its files share. durable.c has the workers' side and the ends, committer.c the
-// thread that writes, reader.c the pump's side, recover.c how the files are opened at the start and after an error.
+// thread that writes, reader.c the pump's side, recent.c what that need not read, recover.c how the files are opened at
+// the start and after an error.
 
 #include <pthread.h>
 #include <sys/queue.h>
@@ -23,10 +24,13 @@ struct waiting {
     uint8_t record[];
 };
 
-// A row that the pump has taken, until it is gone from the file and no batch of it is out. Under the mutex, but for `bits` and
-// `settled`, which only the pump writes and so may read without. The committer releases it.
+// A row that the pump has taken, until it is gone from the file and no batch of it is out. Under the mutex, but for `bits`,
+// `settled` and `ready`, which from then on only the pump writes and so may read without. The committer releases it.
 struct row {
     TAILQ_ENTRY(row) link;
+    struct waiting *from;        // while it is being committed: its first batch
+    struct durable_batch *ready; // of a row that was kept in memory (recent.c): its batches, until they are taken
+    uint64_t ready_bytes;
     struct database_row info;           // as it was read
     uint32_t events;                    // in its good records
     uint32_t settled;                   // of these
@@ -50,11 +54,12 @@ struct damage {
     uint8_t data[];
 };
 
-// A batch as the pump gets it: one block, with sensor, ends and lines behind.
+// A batch as the pump gets it: one block, with the sensor behind, and ends and lines too when they were read from the file.
 struct durable_batch {
-    struct batch batch; // first
+    struct batch batch; // first; its `next` is that of row->ready
     struct row *row;
     uint32_t first; // number of its first event in the row
+    bool is_recent; // ends and lines are the blocks that the batch was appended with
 };
 
 struct row_part {
@@ -99,7 +104,9 @@ struct durable {
     bool asleep, stopping;    // under the mutex, as what follows
     enum database_fault wish; // of the pump, when it can't read
     struct waiting *waiting, **waiting_last;
-    struct row_list rows; // by seq
+    struct row_list rows;   // by seq
+    struct row_list recent; // by seq; committed, and not taken by the pump yet
+    uint64_t recent_bytes;
     int64_t dirty_since_ns;
     struct damage *damage;
     uint64_t dropped_to; // rows up to here were dropped
@@ -160,6 +167,19 @@ int durable_recover(struct durable *d);
 // That part, for which the disk must have room: the log is brought home, so that nothing that is promised depends on pages of it
 // that a failed sync has left unwritten, and spool files are taken in. Again 0 when there is nothing to do.
 int durable_finish_recovery(struct durable *d);
+
+// recent.c
+struct row *durable_row_new(const struct database_row *info, uint32_t events); // NULL: no memory
+void durable_row_free(struct row *row);                                        // with what is ready
+void durable_rows_free(struct row_list *rows);
+struct durable_batch *durable_row_pop(struct row *row); // the next that is ready; there is one
+void durable_batch_free(struct durable_batch *batch);
+// Committed rows, whose batches are still the committer's: what the pump may want of them is kept, and the lines of those
+// batches with it. `rows` is empty afterwards.
+void durable_recent_add(struct durable *d, struct row_list *rows);
+// Pump, under the mutex: the row that comes next, which was not dropped. NULL: read it.
+struct row *durable_recent_take(struct durable *d);
+void durable_recent_forget(struct durable *d);
 
 // reader.c
 size_t durable_take(struct store *store, struct batch **out, size_t max);

@@ -147,15 +147,10 @@ static void leave_to_later_version(struct durable *d, const struct database_row 
 static struct row *new_row(struct durable *d, const struct database_row *info, uint32_t events)
 {
     const struct reading *reading = &d->reading;
-    size_t bits_len = ((size_t)events + 7) / 8;
-    struct row *row = mem_try_alloc(sizeof *row + bits_len);
+    struct row *row = durable_row_new(info, events);
     if (row == NULL)
         return NULL;
-    *row = (struct row){.info = *info, .bits_len = bits_len, .users = 1};
-    row->owed_events = info->events - info->settled_events;
-    row->owed_batches = info->batches - info->settled_batches;
-    memset(row->bits, 0, bits_len);
-    size_t known = d->bits_buf.len < bits_len ? d->bits_buf.len : bits_len;
+    size_t known = d->bits_buf.len < row->bits_len ? d->bits_buf.len : row->bits_len;
     if (known > 0)
         memcpy(row->bits, d->bits_buf.data, known);
     for (size_t i = 0; i < reading->count; i++) {
@@ -166,23 +161,42 @@ static struct row *new_row(struct durable *d, const struct database_row *info, u
     return row;
 }
 
-// False: the row was dropped while it was being read.
+// Under the mutex. False: the row was dropped while it was being read.
+static bool enter(struct durable *d, struct row *row)
+{
+    d->taken_seq = row->info.seq;
+    if (row->info.seq <= d->dropped_to)
+        return false;
+    TAILQ_INSERT_TAIL(&d->rows, row, link);
+    if (row->settled == row->events) { // nothing good in it, or settled just before the end of the last run
+        row->dirty = true;
+        durable_mark_dirty(d);
+    }
+    d->reading.row = row;
+    return true;
+}
+
 static bool enter_row(struct durable *d, struct row *row)
 {
     pthread_mutex_lock(&d->mutex);
-    bool there = row->info.seq > d->dropped_to;
-    if (there) {
-        TAILQ_INSERT_TAIL(&d->rows, row, link);
-        if (row->settled == row->events) { // nothing good in it, or settled just before the end of the last run
-            row->dirty = true;
-            durable_mark_dirty(d);
-        }
-        d->reading.row = row;
+    bool entered = enter(d, row);
+    pthread_mutex_unlock(&d->mutex);
+    if (!entered)
+        durable_row_free(row);
+    return entered;
+}
+
+// Taken and entered at once, so that who opens the files anew finds the row in one of the two lists, or what is in the file.
+static bool enter_recent(struct durable *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    struct row *row = durable_recent_take(d);
+    if (row != NULL) {
+        d->reading.count = d->reading.next = 0; // of a row that was read and then not entered
+        (void)enter(d, row);
     }
     pthread_mutex_unlock(&d->mutex);
-    if (!there)
-        mem_free(row);
-    return there;
+    return row != NULL;
 }
 
 static int read_row(struct durable *d, struct database_row *info, enum database_fault *fault)
@@ -239,6 +253,8 @@ static bool load_row(struct durable *d)
     if (d->taken_seq < newest && is_to_wait(d))
         return false;
     while (d->taken_seq < newest) {
+        if (enter_recent(d))
+            return true;
         struct database_row info;
         enum database_fault fault;
         int rc = read_row(d, &info, &fault);
@@ -267,7 +283,6 @@ static bool load_row(struct durable *d)
         if (is_cut)
             set_aside(d, info.seq, d->reading.data.len, "unreadable", NULL, 0);
         set_aside_the_rest(d, info.seq);
-        d->taken_seq = info.seq;
         if (enter_row(d, row))
             return true;
     }
@@ -359,6 +374,27 @@ static void give_up(struct durable *d, const struct row_part *part)
     pthread_mutex_unlock(&d->mutex);
 }
 
+// The next batch of the row, read or kept in memory. -EALREADY, -EBADMSG: there is nothing to do for this one; -ENOMEM.
+static int next_batch(struct durable *d, struct durable_batch **out)
+{
+    struct reading *reading = &d->reading;
+    if (reading->row->ready != NULL) {
+        *out = durable_row_pop(reading->row);
+        return 0;
+    }
+    const struct row_part *part = &reading->parts[reading->next];
+    uint32_t settled = bits_set_among(reading->row, part->record.first, part->record.count);
+    int rc = settled < part->record.count ? make_batch(reading->row, &part->record, out) : -EALREADY;
+    if (rc == -ENOMEM)
+        return rc;
+    reading->next++;
+    if (rc == 0)
+        (*out)->batch.settled = settled;
+    if (rc == -EBADMSG)
+        give_up(d, part);
+    return rc;
+}
+
 size_t durable_take(struct store *store, struct batch **out, size_t max)
 {
     struct durable *d = durable_of(store);
@@ -367,24 +403,18 @@ size_t durable_take(struct store *store, struct batch **out, size_t max)
     while (taken < max) {
         if (reading->row == NULL && !load_row(d))
             break;
-        if (reading->next == reading->count) {
+        if (reading->row->ready == NULL && reading->next == reading->count) {
             leave_row(d);
             continue;
         }
-        const struct row_part *part = &reading->parts[reading->next];
-        uint32_t settled = bits_set_among(reading->row, part->record.first, part->record.count);
         struct durable_batch *batch;
-        int rc = settled < part->record.count ? make_batch(reading->row, &part->record, &batch) : -EALREADY;
+        int rc = next_batch(d, &batch);
         if (rc == -ENOMEM) {
             ask_again(d, DATABASE_WELL);
             break;
         }
-        reading->next++;
-        if (rc == -EBADMSG)
-            give_up(d, part);
         if (rc != 0)
             continue;
-        batch->batch.settled = settled;
         pthread_mutex_lock(&d->mutex);
         reading->row->users++;
         pthread_mutex_unlock(&d->mutex);
@@ -423,7 +453,7 @@ void durable_settle(struct store *store, struct batch *batch, uint32_t first, ui
     }
     pthread_mutex_unlock(&d->mutex);
     if (over)
-        mem_free(own);
+        durable_batch_free(own);
 }
 
 void durable_give_back(struct store *store, struct batch *batch)
@@ -436,5 +466,5 @@ void durable_give_back(struct store *store, struct batch *batch)
     if (own->row->gone)
         durable_mark_dirty(d);
     pthread_mutex_unlock(&d->mutex);
-    mem_free(own);
+    durable_batch_free(own);
 }

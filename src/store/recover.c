@@ -70,6 +70,10 @@ static int salvage(struct durable *d, struct database_totals *totals)
     static struct log_limit limit;
     struct salvage_result result;
     database_close(&d->writer);
+    if (database_is_later(d->path)) { // a damaged log of it, say: that is for the Loom which knows what should be there
+        d->fault = DATABASE_REOPEN;
+        return ERR_LATER;
+    }
     LOG(LOG_ERROR, "outbox: the file is damaged, what can be read of it is salvaged", LOG_STR("file", d->path));
     int rc = salvage_run(d->path, d->next_seq, &result); // the pump asks for no number that it is past
     if (rc != 0) {
@@ -90,6 +94,7 @@ static int open_files(struct durable *d, struct database_totals *totals)
     pthread_mutex_lock(&d->read_mutex);
     database_close(&d->reader);
     database_close(&d->writer);
+    durable_recent_forget(d); // what a salvage has numbered anew is not what is there
     d->fault = DATABASE_REOPEN;
     int rc = salvage_finish(d->path);
     if (rc == 0)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from loomtest import certs, process
+from loomtest.bulk import BulkServer
+from loomtest.feed import PATIENT, Feed
 from loomtest.mmdb import Databases
 from loomtest.process import REPOSITORY, Loom, Pipe
 
@@ -63,6 +65,31 @@ def pipe():
     pipe = Pipe()
     yield pipe
     pipe.close()
+
+
+@pytest.fixture(params=["memory", "durable"])
+def durable(request):
+    """Whether the outbox is on disk: the test runs with both."""
+    return request.param == "durable"
+
+
+@pytest.fixture
+def server():
+    """A cluster of one node."""
+    with BulkServer() as server:
+        yield server
+
+
+@pytest.fixture
+def feed(start_loom, server, tmp_path, durable):
+    """A Loom in front of that cluster."""
+    return Feed(start_loom, server, tmp_path, durable)
+
+
+@pytest.fixture
+def patient_feed(start_loom, server, tmp_path, durable):
+    """One that waits longer for the cluster than any test."""
+    return Feed(start_loom, server, tmp_path, durable, output=PATIENT)
 
 
 @pytest.fixture

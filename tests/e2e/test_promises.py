@@ -11,16 +11,10 @@ import time
 
 import pytest
 
-from loomtest import events
-from loomtest.bulk import BulkServer, Fault
+from loomtest import events, process
+from loomtest.bulk import Fault
 from loomtest.load import Load
 from loomtest.process import PATIENCE, wait_for
-
-
-@pytest.fixture
-def server():
-    with BulkServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -182,6 +176,29 @@ def test_always_starts(start, server, outbox, state):
     else:
         assert loom.log(level="error", message=re.compile("set aside"))
         assert list(outbox.glob("outbox.db.damaged-*"))
+
+
+def test_file_of_a_later_version(start, server, outbox):
+    """After a downgrade the file is left to whom it belongs: nothing starts with it, and all is told what to do."""
+    server.always = Fault(status=503)
+    loom = start()
+    assert loom.post(events.batch(events.numbered(0, 100))).status == 204
+    loom.stop()
+    database = outbox / "outbox.db"
+    ours = database.read_bytes()
+    theirs = ours[:63] + b"\x02" + ours[64:]  # user_version
+    database.write_bytes(theirs)
+    for arguments in ((), ("check",), ("outbox",)):
+        result = process.run(*arguments, "-config", loom.config_path)
+        assert result.returncode == 1, result
+        assert len(process.complaints(result.err)) == 1
+        assert str(database) in result.err and "a later version of Loom" in result.err
+    assert database.read_bytes() == theirs
+    assert not list(outbox.glob("outbox.db.*"))
+    database.write_bytes(ours)
+    server.always = None
+    drained(start())
+    assert set(stored(server)) == set(range(100))
 
 
 def test_larger_than_the_outbox(start, server):

@@ -8,5 +8,6 @@ splice    what Loom may and may not have done to an event's bytes
 mmdb      an independent reader of MaxMind files: the expectation that enrichment is compared with
 metrics   the Prometheus text format
 bulk      a stand-in for Elasticsearch and OpenSearch that fails on demand
+feed      a sensor and a Loom in front of such a server, with the books of who has which event
 certs     throw-away certificates
 """

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "enrich/mmdb_build.h"
 #include "net/support.h"
+#include "store/durable.h"
 
 static void write_file(const char *path, const void *data, size_t len)
 {
@@ -94,6 +95,23 @@ void place_config(struct place *place, const char *format, ...)
     va_start(args, format);
     assert_true(vfprintf(file, format, args) >= 0);
     va_end(args);
+    assert_int_equal(fclose(file), 0);
+}
+
+void place_later_outbox(char *dir)
+{
+    enum { AT_USER_VERSION = 63 }; // its last byte
+    const struct conf_outbox conf = {.dir = dir, .max_bytes = 1000000, .when_full = (char *)"reject"};
+    struct store *store;
+    struct err err;
+    char path[96];
+    assert_int_equal(store_durable_open(&conf, &store, &err), 0);
+    store->ops->close(store);
+    snprintf(path, sizeof path, "%s/outbox.db", dir);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, AT_USER_VERSION, SEEK_SET), 0);
+    assert_int_equal(fputc(2, file), 2);
     assert_int_equal(fclose(file), 0);
 }
 

@@ -23,6 +23,9 @@ int place_tear_down(void **state);
 // Writes loom.toml.
 void place_config(struct place *place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+// An outbox in that directory, made now, whose tables a later version of Loom seems to have written.
+void place_later_outbox(char *dir);
+
 // Calls run(place->config) with standard output and error in files; their text stands in out and err.
 int place_captured(struct place *place, int (*run)(const char *config));
 

@@ -283,13 +283,13 @@ static void test_same_address_twice(void **state)
     }
 }
 
-// A start makes the directory in one that is there, and no more; a check makes nothing.
+// A start makes the directory in one that is there, and no more; a check makes nothing. What a start refuses, it refuses.
 static void test_outbox_directory(void **state)
 {
     struct place *place = *state;
     static const char config[] = "[server]\nlisten_address = \"127.0.0.1:0\"\n[output]\ntype = \"elasticsearch\"\n"
                                  "elasticsearch_url = \"http://127.0.0.1:9\"\n[output.outbox]\ndir = \"%s%s\"\n";
-    char directory[] = "/tmp/loom-test-XXXXXX", inner[sizeof directory + 8], expected[128];
+    char directory[] = "/tmp/loom-test-XXXXXX", inner[64], expected[192];
     assert_non_null(mkdtemp(directory));
 
     place_config(place, config, directory, "/outbox");
@@ -304,6 +304,13 @@ static void test_outbox_directory(void **state)
     snprintf(expected, sizeof expected, "loom: output.outbox.dir: %s/a/b: No such file or directory\n", directory);
     assert_err(place, expected);
     assert_int_equal(rmdir(directory), 0);
+
+    snprintf(inner, sizeof inner, "%s/outbox", place->dir);
+    place_later_outbox(inner);
+    place_config(place, config, place->dir, "/outbox");
+    assert_status(place, 1);
+    snprintf(expected, sizeof expected, "loom: output.outbox.dir: cannot read %s/outbox.db: a later version", inner);
+    assert_err(place, expected);
 }
 
 int main(void)

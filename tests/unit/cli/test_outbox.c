@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "cli/outbox.h"
 #include "place.h"
 #include "store/durable.h"
@@ -42,13 +43,15 @@ static void assert_has(const struct buf *text, const char *expected)
 
 static void append(struct store *store, struct batch *batch, struct mailbox *home)
 {
-    static uint32_t ends[] = {3, 6};
+    uint32_t *ends = mem_array(2, sizeof *ends);
+    ends[0] = 3;
+    ends[1] = 6;
     *batch = (struct batch){.mail.run = no_run,
                             .home = home,
                             .status = 1,
                             .sensor = "s1",
                             .arrived_real_ns = clock_real_ns() - 90 * NS_PER_S,
-                            .lines = {(char *)"{}\n{}\n", 6, 6},
+                            .lines = {mem_strdup("{}\n{}\n"), 6, 7},
                             .ends = ends,
                             .count = 2};
     assert_int_equal(store_append(store, batch), 0);
@@ -56,6 +59,8 @@ static void append(struct store *store, struct batch *batch, struct mailbox *hom
     for (int i = 0; i < 60000 && !mailbox_run(home); i++)
         usleep(1000);
     assert_int_equal(batch->status, 0);
+    mem_free(batch->ends); // unless the store has kept them
+    buf_fini(&batch->lines);
 }
 
 static int outbox_into_full(const char *config)
@@ -121,11 +126,25 @@ static void test_none(void **state)
     assert_has(&place->err, "directory");
 }
 
+// What a start says of it, `loom outbox` says too; tests/unit/store has the rest.
+static void test_of_a_later_version(void **state)
+{
+    struct place *place = *state;
+    char dir[64];
+    configure(place, dir);
+    place_later_outbox(dir);
+    assert_int_equal(place_captured(place, outbox_run), 1);
+    assert_string_equal(place->out.data, "");
+    assert_has(&place->err, dir);
+    assert_has(&place->err, "a later version of Loom has written it; start that version");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_while_loom_runs, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_none, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_of_a_later_version, place_set_up, place_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -302,10 +302,34 @@ static void test_budget_is_balanced(void **state)
     bed_free(bed);
 }
 
+// A store may keep lines and ends: the intake goes on without them.
+static void test_kept_by_the_store(void **state)
+{
+    struct bed *bed = bed_new(&limits, false);
+    struct refusal refusal;
+    (void)state;
+
+    struct intake *intake = bed_intake(bed, TEXT("[{\"a\":1},{\"b\":2}]"));
+    assert_int_equal(ingest_build(intake, &refusal), 0);
+    mem_free(intake->batch.ends);
+    buf_fini(&intake->batch.lines);
+    intake->batch.ends = NULL;
+    intake_put(intake);
+    assert_int_equal(bed->worker->spare_bytes, 0);
+    intake = bed_intake(bed, TEXT("[{\"a\":1}]"));
+    assert_int_equal(ingest_build(intake, &refusal), 0);
+    assert_int_equal(intake->batch.count, 1);
+    assert_int_equal(intake->batch.ends[0], 8);
+    assert_int_equal(intake->batch.lines.len, 8);
+    intake_put(intake);
+    bed_free(bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_kept_by_the_store),
         cmocka_unit_test(test_admission_in_steps),
         cmocka_unit_test(test_last_in_first_out),
         cmocka_unit_test(test_spares_are_bounded),

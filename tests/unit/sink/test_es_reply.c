@@ -206,6 +206,43 @@ static void odd_items(void **state)
     buf_fini(&reply);
 }
 
+// The reply to what was all created is taken as a whole. Any other byte in it, or another length, and it means what it means
+// when it is read: as it is with a blank in front.
+static void all_created_or_not(void **state)
+{
+    (void)state;
+    static const char created[] =
+        "{\"errors\":false,\"items\":[{\"create\":{\"status\":201}},{\"create\":{\"status\":201}},"
+        "{\"create\":{\"status\":201}}]}";
+    static const char bytes[] = " ,x4{}[]\"\\\xff";
+    enum { ITEMS = 3, LEN = sizeof created - 1 };
+    struct buf reply = BUF_EMPTY;
+    struct es_item items[ITEMS + 1], expected[ITEMS + 1];
+    assert_int_equal(read_text(created, LEN, ITEMS, items, &reply), 0);
+    for (size_t i = 0; i < ITEMS; i++) {
+        assert_int_equal(items[i].verdict, ES_DELIVERED);
+        assert_int_equal(items[i].status, 201);
+        assert_int_equal(items[i].type.len + items[i].reason.len + items[i].cause.len, 0);
+    }
+    for (size_t count = 0; count <= ITEMS + 1; count++)
+        if (count != ITEMS)
+            assert_int_equal(read_text(created, LEN, count, items, &reply), -EINVAL);
+    for (size_t len = 0; len < LEN; len++)
+        assert_int_equal(read_text(created, len, ITEMS, items, &reply), -EINVAL);
+    for (size_t at = 0; at < LEN * (sizeof bytes - 1); at++) {
+        char text[LEN + 2] = " ";
+        memcpy(text + 1, created, LEN);
+        text[1 + at / (sizeof bytes - 1)] = bytes[at % (sizeof bytes - 1)];
+        int rc = read_text(text, LEN + 1, ITEMS, expected, &reply);
+        assert_int_equal(read_text(text + 1, LEN, ITEMS, items, &reply), rc);
+        for (size_t i = 0; rc == 0 && i < ITEMS; i++) {
+            assert_int_equal(items[i].verdict, expected[i].verdict);
+            assert_int_equal(items[i].status, expected[i].status);
+        }
+    }
+    buf_fini(&reply);
+}
+
 static void error_types(void **state)
 {
     (void)state;
@@ -236,7 +273,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(classes),     cmocka_unit_test(real_reply), cmocka_unit_test(every_cut),
-        cmocka_unit_test(not_a_reply), cmocka_unit_test(odd_items),  cmocka_unit_test(error_types),
+        cmocka_unit_test(not_a_reply), cmocka_unit_test(odd_items),  cmocka_unit_test(all_created_or_not),
+        cmocka_unit_test(error_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -131,7 +131,6 @@ struct worker {
 struct worker_batch {
     struct batch batch; // first
     struct worker *worker;
-    uint32_t ends[2];
 };
 
 static void on_worker_answer(struct mail *mail)
@@ -139,6 +138,8 @@ static void on_worker_answer(struct mail *mail)
     struct worker_batch *own = (struct worker_batch *)mail;
     if (own->batch.status == 0) // cmocka's checks are for the main thread
         own->worker->answered++;
+    mem_free(own->batch.ends);
+    buf_fini(&own->batch.lines);
     mem_free(own);
 }
 
@@ -153,14 +154,15 @@ static void *worker_main(void *ctx)
     for (unsigned i = 0; i < EACH; i++) {
         struct worker_batch *own = mem_zalloc(sizeof *own);
         own->worker = worker;
-        own->ends[0] = 3;
-        own->ends[1] = 6;
+        uint32_t *ends = mem_array(2, sizeof *ends);
+        ends[0] = 3;
+        ends[1] = 6;
         own->batch = (struct batch){.mail.run = on_worker_answer,
                                     .home = &worker->home,
                                     .sensor = "s",
                                     .id = {.low = worker->index, .high = i},
-                                    .lines = {(char *)"{}\n{}\n", 6, 6},
-                                    .ends = own->ends,
+                                    .lines = {mem_strdup("{}\n{}\n"), 6, 7},
+                                    .ends = ends,
                                     .count = 2};
         while (store_append(worker->store, &own->batch) != 0)
             sched_yield();

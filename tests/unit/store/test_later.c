@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A downgrade: rows that a later version has written are not delivered and not lost, and hinder no other.
+// A downgrade: rows that a later version has written are not delivered and not lost, and hinder no other; a file that it has
+// written is left to it.
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -47,20 +50,6 @@ static void set_version(const struct yard *yard, uint64_t seq, unsigned index, u
     buf_fini(&bits);
 }
 
-static struct store_stats stats_of(struct yard *yard)
-{
-    struct store_stats stats;
-    yard->store->ops->stats(yard->store, &stats);
-    return stats;
-}
-
-static void take_and_settle(struct yard *yard, unsigned number, uint32_t events)
-{
-    struct batch *batch = yard_take_one(yard);
-    yard_assert_batch(batch, number, events);
-    yard_settle_open(yard, batch);
-}
-
 // Rows 1, 2, ... with the batches 0, 1, ...
 static void make_rows(struct yard *yard, unsigned count, uint32_t events)
 {
@@ -75,8 +64,8 @@ static void stays_until_the_later_version_is_back(void **state)
     struct yard *yard = *state;
     make_rows(yard, 4, 20);
     yard_open(yard);
-    uint64_t bytes = stats_of(yard).bytes / 4;
-    take_and_settle(yard, 0, 20);
+    uint64_t bytes = yard_stats(yard).bytes / 4;
+    yard_take_and_settle(yard, 0, 20);
     struct batch *batch = yard_take_one(yard); // five of row 2 are settled
     yard->store->ops->settle(yard->store, batch, 0, 5, VERDICT_DELIVERED);
     yard->store->ops->give_back(yard->store, batch);
@@ -86,13 +75,12 @@ static void stays_until_the_later_version_is_back(void **state)
     for (unsigned start = 0; start < 3; start++) {
         yard_open(yard);
         for (unsigned i = 2; start == 0 && i < 4; i++)
-            take_and_settle(yard, i, 20);
+            yard_take_and_settle(yard, i, 20);
         yard_append(yard, 10 + start, 20);
-        take_and_settle(yard, 10 + start, 20);
+        yard_take_and_settle(yard, 10 + start, 20);
         yard_assert_empty(yard);
-        while (stats_of(yard).bytes > bytes + bytes / 2)
-            usleep(500);
-        struct store_stats stats = stats_of(yard);
+        yard_wait_bytes_at_most(yard, bytes + bytes / 2);
+        struct store_stats stats = yard_stats(yard);
         assert_int_equal(stats.later_events, 15);
         assert_int_equal(stats.events, 15);
         assert_int_equal(stats.batches, 1);
@@ -111,7 +99,7 @@ static void stays_until_the_later_version_is_back(void **state)
     yard_settle_open(yard, batch);
     yard_assert_empty(yard);
     yard_wait_bytes(yard, 0);
-    assert_int_equal(stats_of(yard).later_events, 0);
+    assert_int_equal(yard_stats(yard).later_events, 0);
     yard_close(yard);
 }
 
@@ -150,37 +138,45 @@ static void row_of_two_versions(void **state)
     join_rows(yard);
     set_version(yard, 1, 1, RECORD_VERSION + 1);
     yard_open(yard);
-    uint64_t bytes = stats_of(yard).bytes;
+    uint64_t bytes = yard_stats(yard).bytes;
     yard_append(yard, 3, 1);
-    take_and_settle(yard, 3, 1);
+    yard_take_and_settle(yard, 3, 1); // it was kept in memory, behind the row that was read and left
+    yard_assert_empty(yard);
     yard_wait_bytes(yard, bytes);
-    struct store_stats stats = stats_of(yard);
+    struct store_stats stats = yard_stats(yard);
     assert_int_equal(stats.later_events, 40);
     assert_int_equal(stats.damaged_records, 0);
     yard_close(yard);
     set_version(yard, 1, 1, RECORD_VERSION);
     yard_open(yard);
     for (unsigned i = 0; i < 2; i++)
-        take_and_settle(yard, i, 20);
+        yard_take_and_settle(yard, i, 20);
     yard_close(yard);
+}
+
+// Two rows, the first of which is a later version's, and no room for a third. Their bytes.
+static uint64_t open_full(struct yard *yard, const char *when_full)
+{
+    make_rows(yard, 2, 50);
+    yard_open(yard);
+    uint64_t bytes = yard_stats(yard).bytes;
+    yard_close(yard);
+    set_version(yard, 1, 0, RECORD_VERSION + 1);
+    yard->conf.max_bytes = (int64_t)bytes + 10;
+    yard->conf.when_full = (char *)when_full;
+    yard_open(yard);
+    return bytes;
 }
 
 // It takes its part of max_bytes for as long as it stays.
 static void counts_for_the_bound(void **state)
 {
     struct yard *yard = *state;
-    make_rows(yard, 2, 50);
-    yard_open(yard);
-    uint64_t bytes = stats_of(yard).bytes;
-    yard_close(yard);
-    set_version(yard, 1, 0, RECORD_VERSION + 1);
-    yard->conf.max_bytes = (int64_t)bytes + 10;
-    yard_open(yard);
+    (void)open_full(yard, "reject");
     assert_int_equal(yard_try_push(yard, 2, 50), -EAGAIN);
-    take_and_settle(yard, 1, 50);
+    yard_take_and_settle(yard, 1, 50);
     yard_assert_empty(yard);
-    while (!store_accepts(yard->store))
-        usleep(500);
+    yard_wait_well(yard);
     yard_append(yard, 3, 50); // there is room for one
     assert_int_equal(yard->status[3], 0);
     assert_int_equal(yard_try_push(yard, 4, 50), -EAGAIN);
@@ -190,33 +186,108 @@ static void counts_for_the_bound(void **state)
 static void is_the_oldest_to_be_dropped(void **state)
 {
     struct yard *yard = *state;
-    make_rows(yard, 2, 50);
-    yard_open(yard);
-    uint64_t bytes = stats_of(yard).bytes;
-    yard_close(yard);
-    set_version(yard, 1, 0, RECORD_VERSION + 1);
-    yard->conf.max_bytes = (int64_t)bytes + 10;
-    yard->conf.when_full = (char *)"drop_oldest";
-    yard_open(yard);
-    take_and_settle(yard, 1, 50);
-    while (stats_of(yard).bytes > bytes / 2 + 10)
-        usleep(500);
-    assert_int_equal(stats_of(yard).dropped_events, 0);
+    uint64_t bytes = open_full(yard, "drop_oldest");
+    yard_take_and_settle(yard, 1, 50);
+    yard_wait_bytes_at_most(yard, bytes / 2 + 10);
+    assert_int_equal(yard_stats(yard).dropped_events, 0);
     for (unsigned i = 2; i < 5; i++)
         yard_append(yard, i, 50);
     assert_int_equal(yard->refused, 0);
-    struct store_stats stats = stats_of(yard);
+    struct store_stats stats = yard_stats(yard);
     assert_int_equal(stats.dropped_events, 100); // it, and then one of this version
     assert_int_equal(stats.events, 100);
     assert_int_equal(stats.batches, 2);
     yard_close(yard);
     yard_open(yard);
-    take_and_settle(yard, 3, 50);
-    take_and_settle(yard, 4, 50);
+    yard_take_and_settle(yard, 3, 50);
+    yard_take_and_settle(yard, 4, 50);
     yard_assert_empty(yard);
     yard_wait_bytes(yard, 0);
-    assert_int_equal(stats_of(yard).later_events, 0);
+    assert_int_equal(yard_stats(yard).later_events, 0);
     yard_close(yard);
+}
+
+static void set_schema(const struct yard *yard, uint8_t version)
+{
+    enum { AT_USER_VERSION = 60 };
+    const uint8_t bytes[4] = {0, 0, 0, version};
+    char path[256];
+    yard_path(yard, "outbox.db", path);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, bytes, sizeof bytes, AT_USER_VERSION), sizeof bytes);
+    close(fd);
+}
+
+static void read_file(const char *path, struct buf *out)
+{
+    char data[4096];
+    out->len = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (ssize_t len; (len = read(fd, data, sizeof data)) > 0;)
+        buf_append(out, data, (size_t)len);
+    close(fd);
+}
+
+static void leave_bad_log(const struct yard *yard)
+{
+    char path[256], bytes[8192];
+    memset(bytes, 'x', sizeof bytes);
+    yard_path(yard, "outbox.db-wal", path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, bytes, sizeof bytes), sizeof bytes);
+    close(fd);
+}
+
+static void assert_says_later(const struct err *err, const char *path)
+{
+    assert_non_null(strstr(err->text, path));
+    assert_non_null(strstr(err->text, "a later version of Loom"));
+}
+
+// Not the rows but the tables are a later version's: no start, and not a byte of the file is changed.
+static void file_of_a_later_version(void **state)
+{
+    struct yard *yard = *state;
+    struct buf before = BUF_EMPTY, after = BUF_EMPTY;
+    char path[256];
+    yard_path(yard, "outbox.db", path);
+    make_rows(yard, 2, 20);
+    for (uint8_t version = 2; version <= 16; version += 7) {
+        struct durable_report report;
+        struct err err = {0};
+        set_schema(yard, version);
+        read_file(path, &before);
+        assert_int_equal(yard_try_open(yard, &err), ERR_LATER);
+        assert_null(yard->store);
+        assert_says_later(&err, path);
+        assert_int_equal(store_durable_inspect(yard->dir, &report, &err), ERR_LATER);
+        assert_says_later(&err, path);
+        read_file(path, &after);
+        assert_true(after.len == before.len && memcmp(after.data, before.data, after.len) == 0);
+        assert_int_equal(yard_count_files(yard, "outbox.db.damaged-"), 0);
+    }
+    leave_bad_log(yard); // though this version would salvage the file of its own
+    struct err err = {0};
+    assert_int_equal(yard_try_open(yard, &err), ERR_LATER);
+    assert_says_later(&err, path);
+    read_file(path, &after);
+    assert_true(after.len == before.len && memcmp(after.data, before.data, after.len) == 0);
+    assert_int_equal(yard_count_files(yard, "outbox.db-wal"), 1);
+    yard_path(yard, "outbox.db-wal", path);
+    assert_int_equal(unlink(path), 0);
+
+    set_schema(yard, 1);
+    yard_open(yard);
+    yard_take_and_settle(yard, 0, 20);
+    yard_close(yard);
+    set_schema(yard, 17); // damage
+    yard_open(yard);
+    assert_int_equal(yard_count_files(yard, "outbox.db.damaged-"), 1);
+    yard_take_and_settle(yard, 1, 20);
+    yard_close(yard);
+    buf_fini(&before);
+    buf_fini(&after);
 }
 
 int main(void)
@@ -227,6 +298,7 @@ int main(void)
         YARD_TEST(row_of_two_versions),
         YARD_TEST(counts_for_the_bound),
         YARD_TEST(is_the_oldest_to_be_dropped),
+        YARD_TEST(file_of_a_later_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

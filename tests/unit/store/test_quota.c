@@ -8,17 +8,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "yard.h"
-
-static struct store_stats stats_of(struct yard *yard)
-{
-    struct store_stats stats;
-    yard->store->ops->stats(yard->store, &stats);
-    return stats;
-}
 
 static struct store_health health_of(struct yard *yard)
 {
@@ -44,7 +36,7 @@ static void full_refuses_until_there_is_room(void **state)
     struct store_health health = health_of(yard);
     assert_false(health.accepts);
     assert_string_equal(health.reason, "outbox: full (20000 bytes)");
-    struct store_stats stats = stats_of(yard);
+    struct store_stats stats = yard_stats(yard);
     assert_int_equal(stats.bytes_max, 20000);
     assert_in_range(stats.bytes, 15000, 20000);
     assert_int_equal(stats.batches, appended);
@@ -55,8 +47,7 @@ static void full_refuses_until_there_is_room(void **state)
     yard_assert_batch(batch, 0, 50);
     uint64_t bytes = stats.bytes;
     yard->store->ops->settle(yard->store, batch, 0, 50, VERDICT_DELIVERED);
-    while (stats_of(yard).bytes >= bytes)
-        usleep(500);
+    yard_wait_bytes_at_most(yard, bytes - 1);
     assert_true(store_accepts(yard->store));
     assert_true(health_of(yard).accepts);
     assert_string_equal(health_of(yard).reason, "");
@@ -66,7 +57,7 @@ static void full_refuses_until_there_is_room(void **state)
 
     // What is on disk counts after a start, too.
     yard_open(yard);
-    assert_int_equal(stats_of(yard).batches, appended);
+    assert_int_equal(yard_stats(yard).batches, appended);
     assert_int_equal(yard_try_push(yard, appended + 1, 50), -EAGAIN);
     for (unsigned i = 1; i <= appended; i++) {
         batch = yard_take_one(yard);
@@ -99,11 +90,11 @@ static void oldest_are_dropped(void **state)
     yard->store->ops->settle(yard->store, first, 0, 10, VERDICT_DELIVERED);
     for (unsigned i = 2; i < 100; i++) {
         yard_append(yard, i, 50);
-        assert_true(stats_of(yard).bytes <= 20000);
+        assert_true(yard_stats(yard).bytes <= 20000);
         assert_true(store_accepts(yard->store));
     }
     assert_int_equal(yard->refused, 0);
-    struct store_stats stats = stats_of(yard);
+    struct store_stats stats = yard_stats(yard);
     assert_int_equal(stats.events, 100 * 50 - 10 - stats.dropped_events);
     assert_int_equal(stats.events, stats.batches * 50);
 
@@ -112,8 +103,8 @@ static void oldest_are_dropped(void **state)
     yard_assert_batch(second, 1, 50);
     yard->store->ops->settle(yard->store, first, 10, 40, VERDICT_DELIVERED);
     yard->store->ops->settle(yard->store, second, 0, 50, VERDICT_REJECTED);
-    assert_int_equal(stats_of(yard).events, stats.events);
-    assert_int_equal(stats_of(yard).batches, stats.batches);
+    assert_int_equal(yard_stats(yard).events, stats.events);
+    assert_int_equal(yard_stats(yard).batches, stats.batches);
 
     // The newest are there, in order.
     for (unsigned i = 100 - (unsigned)stats.batches; i < 100; i++) {
@@ -123,7 +114,7 @@ static void oldest_are_dropped(void **state)
     }
     yard_assert_empty(yard);
     yard_wait_bytes(yard, 0);
-    stats = stats_of(yard);
+    stats = yard_stats(yard);
     assert_int_equal(stats.events, 0);
     assert_int_equal(stats.batches, 0);
     yard_close(yard);

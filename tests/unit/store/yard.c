@@ -227,16 +227,63 @@ void yard_assert_batch(const struct batch *batch, unsigned number, uint32_t even
     assert_int_equal(batch->count, events);
 }
 
-static bool has_bytes(struct yard *yard, uint64_t bytes)
+void yard_take_and_settle(struct yard *yard, unsigned number, uint32_t events)
+{
+    struct batch *batch = yard_take_one(yard);
+    yard_assert_batch(batch, number, events);
+    yard_settle_open(yard, batch);
+}
+
+struct store_stats yard_stats(struct yard *yard)
 {
     struct store_stats stats;
     yard->store->ops->stats(yard->store, &stats);
-    return stats.bytes == bytes;
+    return stats;
+}
+
+static bool has_bytes(struct yard *yard, uint64_t bytes)
+{
+    return yard_stats(yard).bytes == bytes;
 }
 
 void yard_wait_bytes(struct yard *yard, uint64_t bytes)
 {
     assert_true(wait_until(has_bytes, yard, bytes));
+}
+
+static bool has_at_most(struct yard *yard, uint64_t bytes)
+{
+    return yard_stats(yard).bytes <= bytes;
+}
+
+void yard_wait_bytes_at_most(struct yard *yard, uint64_t bytes)
+{
+    assert_true(wait_until(has_at_most, yard, bytes));
+}
+
+void yard_assert_refuses(struct yard *yard, const char *reason)
+{
+    struct store_health health;
+    assert_false(store_accepts(yard->store));
+    yard->store->ops->health(yard->store, &health);
+    assert_false(health.accepts);
+    assert_string_equal(health.reason, reason);
+    assert_int_equal(yard_try_push(yard, YARD_BATCHES - 1, 1), -EAGAIN);
+}
+
+static bool accepts(struct yard *yard, uint64_t arg)
+{
+    (void)arg;
+    return store_accepts(yard->store);
+}
+
+void yard_wait_well(struct yard *yard)
+{
+    struct store_health health;
+    assert_true(wait_until(accepts, yard, 0));
+    yard->store->ops->health(yard->store, &health);
+    assert_true(health.accepts);
+    assert_string_equal(health.reason, "");
 }
 
 void yard_path(const struct yard *yard, const char *name, char out[256])

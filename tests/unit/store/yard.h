@@ -48,7 +48,12 @@ void yard_settle_open(struct yard *yard, struct batch *batch); // all that is no
 void yard_assert_empty(struct yard *yard);                     // nothing is left to take
 unsigned yard_number(const struct batch *batch);               // and checks all of its bytes
 void yard_assert_batch(const struct batch *batch, unsigned number, uint32_t events);
+void yard_take_and_settle(struct yard *yard, unsigned number, uint32_t events); // the next one, which is this one
+struct store_stats yard_stats(struct yard *yard);
 void yard_wait_bytes(struct yard *yard, uint64_t bytes); // until the store's records take so much
+void yard_wait_bytes_at_most(struct yard *yard, uint64_t bytes);
+void yard_assert_refuses(struct yard *yard, const char *reason);
+void yard_wait_well(struct yard *yard); // until it accepts; it has no reason not to then
 
 void yard_path(const struct yard *yard, const char *name, char out[256]);
 // How many names in the directory begin so.
