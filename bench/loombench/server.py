@@ -143,8 +143,9 @@ class Server:
             )
         else:
             yield 'type = "stdout"'
-        yield from ("[output.outbox]", f"enabled = {str(row.outbox).lower()}", f'dir = "{options.outbox}"',
-                    "max_bytes = 4294967296")
+        if row.bulk or row.outbox:
+            yield from ("[output.outbox]", f"enabled = {str(row.outbox).lower()}", f'dir = "{options.outbox}"',
+                        "max_bytes = 4294967296")
         if row.databases:
             yield from ("[enrichment]", f'geoip_db_path = "{options.geoip}"')
             if options.asn:
