@@ -95,13 +95,18 @@ static size_t anonymous_bytes(void)
     return read ? (resident - shared) * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+void mem_give_back_now(void)
+{
+    malloc_trim(0);
+}
+
 // What malloc itself counts as released does not tell what of it has gone back before.
 void mem_give_back(void)
 {
     static size_t kept;
     size_t now = anonymous_bytes();
     if (now >= kept + GIVE_BACK_BYTES) {
-        malloc_trim(0);
+        mem_give_back_now();
         kept = anonymous_bytes();
     } else if (now < kept) {
         kept = now;

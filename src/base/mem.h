@@ -22,6 +22,7 @@ void mem_free(void *ptr);
 // Gives back to the system what is released and still held in pieces, once 16 MiB more are resident than after the last
 // time. That takes milliseconds in which nobody allocates, so it is for quiet moments. One thread.
 void mem_give_back(void);
+void mem_give_back_now(void); // the same, however much it is; for moments that are rare. Any thread
 
 // Overwrites before release, in a way the compiler keeps: for tokens and passwords.
 void mem_wipe(void *ptr, size_t size);
