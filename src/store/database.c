@@ -15,11 +15,9 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "store/schema.h"
 
-#define APPLICATION_ID 0x4c4f4f4d // "LOOM"
-#define SCHEMA_VERSION 1
-#define SCHEMA_LATER   16 // the last that is taken for a later Loom's; beyond it a bit of the number has flipped
-#define BUSY_MS        2000
+#define BUSY_MS 2000
 
 // The checkpoint is called by who commits, after the answers are on their way; and a log that a burst has made long is cut.
 #define LOG_KEPT_BYTES "16777216"
@@ -197,36 +195,13 @@ static int make_tables(struct database *db)
     return rc;
 }
 
-static bool is_later(int64_t id, int64_t version)
-{
-    return id == APPLICATION_ID && version > SCHEMA_VERSION && version <= SCHEMA_LATER;
-}
-
-// The numbers stand in the first page: SQLite's file format, 1.3.
-bool database_is_later(const char *path)
-{
-    enum { VERSION_AT = 60, ID_AT = 68, HEAD = 72 };
-    uint8_t head[HEAD];
-    uint32_t id, version;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t len = pread(fd, head, sizeof head, 0);
-    close(fd);
-    if (len != HEAD)
-        return false;
-    memcpy(&version, head + VERSION_AT, sizeof version);
-    memcpy(&id, head + ID_AT, sizeof id);
-    return is_later(be32toh(id), be32toh(version));
-}
-
 static int check_schema(struct database *db)
 {
     int64_t id = 0, version = 0, tables = 0;
     int rc = ask(db, "PRAGMA application_id", &id);
     if (rc == 0)
         rc = ask(db, "PRAGMA user_version", &version);
-    if (rc == 0 && is_later(id, version)) { // before its tables are looked at: they may be beyond this SQLite
+    if (rc == 0 && schema_is_later(id, version)) { // before its tables are looked at: they may be beyond this SQLite
         db->fault = DATABASE_REOPEN;
         return ERR_LATER;
     }
@@ -236,7 +211,7 @@ static int check_schema(struct database *db)
         return rc;
     if (id == 0 && version == 0 && tables == 0)
         return -ENOENT;
-    if (id == APPLICATION_ID && version == SCHEMA_VERSION)
+    if (id == SCHEMA_APPLICATION_ID && version == SCHEMA_VERSION)
         return 0;
     db->fault = DATABASE_DAMAGED;
     return -EBADMSG;

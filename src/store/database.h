@@ -69,8 +69,6 @@ enum database_mode {
 };
 // ERR_LATER, but for a salvage: the file is in order, and its tables are those of a later Loom.
 int database_open(struct database *db, const char *path, enum database_mode mode);
-// The same without opening it, by what the file itself says, whatever its log does.
-bool database_is_later(const char *path);
 void database_close(struct database *db); // never fails; also after a failed open
 
 // Walks every page. 0, or -EBADMSG with db->fault.

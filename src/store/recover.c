@@ -13,6 +13,7 @@
 #include "store/files.h"
 #include "store/outbox.h"
 #include "store/salvage.h"
+#include "store/schema.h"
 #include "store/spool.h"
 #include "store/wal.h"
 
@@ -70,7 +71,8 @@ static int salvage(struct durable *d, struct database_totals *totals)
     static struct log_limit limit;
     struct salvage_result result;
     database_close(&d->writer);
-    if (database_is_later(d->path)) { // a damaged log of it, say: that is for the Loom which knows what should be there
+    if (schema_of_file_is_later(
+            d->path)) { // a damaged log of it, say: that is for the Loom which knows what should be there
         d->fault = DATABASE_REOPEN;
         return ERR_LATER;
     }
