@@ -71,8 +71,8 @@ static int salvage(struct durable *d, struct database_totals *totals)
     static struct log_limit limit;
     struct salvage_result result;
     database_close(&d->writer);
-    if (schema_of_file_is_later(
-            d->path)) { // a damaged log of it, say: that is for the Loom which knows what should be there
+    // Its log is damaged, say: that is for the Loom which knows what should be there.
+    if (schema_of_file_is_later(d->path)) {
         d->fault = DATABASE_REOPEN;
         return ERR_LATER;
     }

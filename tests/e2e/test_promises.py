@@ -13,6 +13,7 @@ import pytest
 
 from loomtest import events, process
 from loomtest.bulk import Fault
+from loomtest.feed import stored_by_number
 from loomtest.load import Load
 from loomtest.process import PATIENCE, wait_for
 
@@ -44,16 +45,6 @@ def killed(loom):
     loom.expected_status = -signal.SIGKILL
 
 
-def stored(server):
-    """Number -> document; no number twice."""
-    found = {}
-    for document in server.stored().values():
-        number = json.loads(document)["n"]
-        assert number not in found, f"event {number} is there twice"
-        found[number] = document
-    return found
-
-
 def dead(outbox):
     path = outbox / "dead-letters.ndjson"
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
@@ -77,7 +68,7 @@ def test_acked_is_safe(start, server):
     server.always = None
     loom = start()
     drained(loom)
-    assert acknowledged <= set(stored(server))
+    assert acknowledged <= set(stored_by_number([server]))
 
 
 def test_repeat_is_harmless(start, server):
@@ -92,7 +83,7 @@ def test_repeat_is_harmless(start, server):
     loom = start()
     assert loom.post(batch).status == 204
     drained(loom)
-    assert set(stored(server)) == set(range(50)) and server.count() == 50
+    assert set(stored_by_number([server])) == set(range(50)) and server.count() == 50
     assert server.repeats > 0
 
 
@@ -113,7 +104,7 @@ def test_one_verdict_each(start, server, outbox):
     loom = start()
     assert loom.post(events.batch(events.numbered(0, 100))).status == 204
     drained(loom)
-    assert sorted(stored(server)) == [n for n in range(100) if n % 10 != 3]
+    assert sorted(stored_by_number([server])) == [n for n in range(100) if n % 10 != 3]
     assert sorted(letter["event"]["n"] for letter in dead(outbox)) == [n for n in range(100) if n % 10 == 3]
     assert all(count == (4 if n % 10 in (5, 6) else 1) for n, count in tries.items())
 
@@ -140,7 +131,7 @@ def test_intake_stands(start, server):
     server.always = None
     server.release()
     drained(loom)
-    assert acknowledged <= set(stored(server))
+    assert acknowledged <= set(stored_by_number([server]))
     wait_for(lambda: loom.ready().status == 200, "/ready 200")
     assert loom.post(events.batch(events.numbered(900000, 1))).status == 204
 
@@ -169,7 +160,7 @@ def test_always_starts(start, server, outbox, state):
     loom = start()
     assert loom.post(events.batch(events.numbered(1000, 10))).status == 204
     drained(loom)
-    found = set(stored(server))
+    found = set(stored_by_number([server]))
     assert set(range(1000, 1010)) <= found
     if state == "left-overs":
         assert set(range(100)) <= found
@@ -198,7 +189,7 @@ def test_file_of_a_later_version(start, server, outbox):
     database.write_bytes(ours)
     server.always = None
     drained(start())
-    assert set(stored(server)) == set(range(100))
+    assert set(stored_by_number([server])) == set(range(100))
 
 
 def test_larger_than_the_outbox(start, server):
@@ -213,4 +204,4 @@ def test_larger_than_the_outbox(start, server):
     assert loom.ready().status == 200
     assert loom.post(small).status == 204
     drained(loom)
-    assert set(stored(server)) == {0}
+    assert set(stored_by_number([server])) == {0}

@@ -13,6 +13,17 @@ PATIENT = {"ack_timeout_ms": 30000}
 OUTBOX = {"retry_backoff_ms": 20, "retry_max_backoff_ms": 100, "flush_interval_ms": 10}
 
 
+def stored_by_number(servers):
+    """Number -> the document's bytes. No number may be there twice."""
+    found = {}
+    for server in servers:
+        for document in server.stored().values():
+            number = json.loads(document)["n"]
+            assert number not in found, f"event {number} is there twice"
+            found[number] = document
+    return found
+
+
 class Feed:
     """A Loom in front of a server, and a sensor that sends a batch again until it is acknowledged."""
 
@@ -60,14 +71,7 @@ class Feed:
         wait_for(lambda: self.loom.metrics().sum("loom_output_up") == 1, "the output to be up")
 
     def stored(self):
-        """Number -> the document's bytes. No number may be there twice."""
-        found = {}
-        for server in self.servers:
-            for document in server.stored().values():
-                number = json.loads(document)["n"]
-                assert number not in found, f"event {number} is there twice"
-                found[number] = document
-        return found
+        return stored_by_number(self.servers)
 
     def dead(self):
         """Number -> the dead letter."""
